@@ -1,0 +1,220 @@
+"""The values that travel between the layers: frozen, typed, free of behaviour beyond their own invariants.
+
+Axis letters used everywhere: B batch, T tokens, H heads, D width, C channels, N rows, K neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import torch
+
+Modality = Literal["text", "image"]
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file that is read only when its item is processed. `url` is a local path or any fsspec URL."""
+
+    url: str
+
+    def read(self) -> bytes:
+        if "://" not in self.url:
+            with open(self.url, "rb") as file:
+                return file.read()
+        with fsspec.open(self.url, "rb") as file:
+            return bytes(file.read())
+
+
+Content = str | bytes | FileRef | PIL.Image.Image | npt.NDArray[np.uint8]
+"""What an item is made of: text, an encoded image, a file holding one, or decoded RGB pixels (height, width, 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input of a run.
+
+    `key` is unique in the store and stable between runs; `source` says where the item came from (a path, or
+    ``file.jsonl:17``); `metadata` holds the label and other columns that are carried into the store.
+    """
+
+    key: str
+    content: Content
+    source: str = ""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TextInput:
+    """A tokenised text: `ids` (T,) int32 with special tokens; `num_tokens` counts before truncation."""
+
+    ids: npt.NDArray[np.int32]
+    content_hash: str
+    num_tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """A decoded, resized and cropped image: `pixels` (height, width, 3) uint8 RGB."""
+
+    pixels: npt.NDArray[np.uint8]
+    content_hash: str
+
+
+ModelInput = TextInput | ImageInput
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An item that could not be turned into a model input or a vector, with a reason fit for the outcome log."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """Texts packed without padding: `ids` (T,) int32, sequence b is ``ids[cu_seqlens[b]:cu_seqlens[b + 1]]``."""
+
+    ids: torch.Tensor
+    cu_seqlens: torch.Tensor
+
+    def __len__(self) -> int:
+        return self.cu_seqlens.numel() - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Images of one size: `pixels` (B, height, width, 3) uint8 RGB."""
+
+    pixels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+Batch = TextBatch | ImageBatch
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """How text becomes token ids: everything that changes the numbers, nothing that does not.
+
+    `tokenizer` is the canonical tokenizer.json (or vocabulary) content's SHA-256, `max_tokens` includes the
+    special tokens, `prompt` is put in front of every text.
+    """
+
+    tokenizer: str
+    max_tokens: int
+    prompt: str = ""
+    lowercase: bool = False
+
+
+Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """How an image becomes pixels and pixels become normalised values, as the model's own processor does it.
+
+    `resize` is ``("shortest_edge", s)`` or ``("exact", height, width)`` or None; `crop` is (height, width) of a
+    centre crop or None; values are ``(pixel * rescale - mean) / std`` for each RGB channel.
+    """
+
+    resize: tuple[Any, ...] | None
+    crop: tuple[int, int] | None
+    resample: Resample
+    rescale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    exif: bool = False
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of every output image; None where it depends on the input."""
+        if self.crop is not None:
+            return self.crop
+        if self.resize is not None and self.resize[0] == "exact":
+            return (int(self.resize[1]), int(self.resize[2]))
+        return None
+
+
+Spec = TextSpec | ImageSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One vector per item taken from the backbone: which hidden layer, pooled how.
+
+    `layer` is None for the final one, else the 1-based block whose output is taken. `pooling` is ``model``
+    (what the model's own files say), ``cls``, ``mean`` or ``last``.
+    """
+
+    name: str
+    layer: int | None
+    pooling: Literal["model", "cls", "mean", "last"]
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What two sets of vectors must share to be comparable, as plain JSON values."""
+
+    fields: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON of the fields, hexadecimal."""
+        canonical = json.dumps(self.fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def diff(self, other: Fingerprint) -> list[str]:
+        """One line ``field: this != that`` for everything that differs, nested fields dotted."""
+        mine, theirs = dict(_flatten(self.fields)), dict(_flatten(other.fields))
+        names = sorted(mine.keys() | theirs.keys())
+        absent = "(absent)"
+        return [
+            f"{name}: {mine.get(name, absent)} != {theirs.get(name, absent)}"
+            for name in names
+            if mine.get(name, absent) != theirs.get(name, absent)
+        ]
+
+
+def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [pair for key, v in value.items() for pair in _flatten(v, f"{prefix}.{key}" if prefix else str(key))]
+    return [(prefix, list(value) if isinstance(value, tuple) else value)]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """How close the vectors of a run are to the fp32 reference forward, measured on a sample of its own items."""
+
+    precision: str
+    samples: int
+    cosine_mean: float
+    cosine_min: float
+    max_abs_error: float
+    neighbours: int
+    neighbour_overlap: float
+    passed: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one input item. `reason` names the failure, or the first key of a duplicate."""
+
+    key: str
+    status: Literal["ok", "failed", "duplicate"]
+    reason: str = ""
