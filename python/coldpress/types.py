@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -44,11 +44,12 @@ class Item:
     """One input of a run.
 
     `key` is unique in the store and stable between runs; `source` says where the item came from (a path, or
-    ``file.jsonl:17``); `metadata` holds the label and other columns that are carried into the store.
+    ``file.jsonl:17``); `metadata` holds the label and other columns that are carried into the store. `content` is
+    `Failed` where the source itself could not make sense of the entry: the run goes on and the outcome log says why.
     """
 
     key: str
-    content: Content
+    content: Content | Failed
     source: str = ""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
 
@@ -218,3 +219,17 @@ class Outcome:
     key: str
     status: Literal["ok", "failed", "duplicate"]
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What the engine hands to the store: n consecutive items of the source, in its order.
+
+    `inputs` and `outcomes` have one entry per item; each array in `vectors` (one per output) has shape (N, D) float32
+    with one row per item whose outcome is ``ok`` or ``duplicate``, in the same order.
+    """
+
+    items: Sequence[Item]
+    inputs: Sequence[ModelInput | Failed]
+    outcomes: Sequence[Outcome]
+    vectors: Mapping[str, npt.NDArray[np.float32]]

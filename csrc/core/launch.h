@@ -1,0 +1,78 @@
+// What every launcher needs from torch, and nothing a kernel may see.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/isa.h"
+#include "core/kernel.h"
+
+namespace coldpress {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// Tensors arrive already validated by the Python wrapper of the op (ops/<op>.py), which gives the
+// messages; these checks only keep a direct call of torch.ops.coldpress.* memory-safe.
+inline const float* floats(const Tensor& t) {
+  STD_TORCH_CHECK(t.scalar_type() == ScalarType::Float && t.is_cpu(),
+                  "coldpress: expected a float32 tensor on the CPU");
+  return static_cast<const float*>(t.const_data_ptr());
+}
+
+inline const float* packed_floats(const Tensor& t) {
+  STD_TORCH_CHECK(t.is_contiguous(), "coldpress: expected a contiguous tensor");
+  return floats(t);
+}
+
+inline float* out_floats(Tensor& t) { return static_cast<float*>(t.mutable_data_ptr()); }
+
+inline const int32_t* bounds(const Tensor& t) {
+  STD_TORCH_CHECK(t.scalar_type() == ScalarType::Int && t.is_cpu() && t.is_contiguous() &&
+                      t.dim() == 1 && t.numel() >= 1,
+                  "coldpress: cu_seqlens must be a contiguous int32 vector on the CPU");
+  return static_cast<const int32_t*>(t.const_data_ptr());
+}
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Runs task(i) for 0 <= i < n on torch's own threads (torch.set_num_threads), each thread taking
+// the next one when it is free. Tasks write disjoint outputs, so the schedule cannot change a
+// result.
+template <class Task>
+void for_each_task(int64_t n, const Task& task) {
+  if (n == 1) return task(0);
+  std::atomic<int64_t> next{0};
+  const int64_t workers = std::min<int64_t>(n, torch::stable::get_num_threads());
+  torch::stable::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t worker = begin; worker < end; ++worker) {
+      for (int64_t i = next++; i < n; i = next++) task(i);
+    }
+  });
+}
+
+// Scratch memory of one task, 64-byte aligned.
+class Scratch {
+ public:
+  explicit Scratch(int64_t count)
+      : data_(static_cast<float*>(::operator new(count * sizeof(float), kAlign))) {}
+  ~Scratch() { ::operator delete(data_, kAlign); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  float* get() const { return data_; }
+
+ private:
+  static constexpr std::align_val_t kAlign{64};
+  float* data_;
+};
+
+}  // namespace coldpress

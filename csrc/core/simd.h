@@ -1,0 +1,221 @@
+// Sixteen floats, whatever the machine: one zmm, two ymm or an array. Kernels are written once on
+// Vec, and since every operation is lane-wise IEEE arithmetic (multiply-add always fused,
+// -ffp-contract off) and every reduction has one fixed order, all levels give the same bits.
+//
+// Everything lives in an anonymous namespace inside the level's own: no copy can leak into another.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if !defined(COLDPRESS_ISA_IS_scalar)
+#include <immintrin.h>
+#endif
+
+namespace coldpress::COLDPRESS_ISA_LEVEL {
+namespace {
+
+constexpr int64_t kLanes = 16;
+
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+#if defined(COLDPRESS_ISA_IS_avx512)
+
+struct Vec {
+  __m512 v;
+
+  static Vec set(float x) { return {_mm512_set1_ps(x)}; }
+  static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static Vec load(const uint8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
+  }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+  friend Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+  friend Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+  friend Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+  friend Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+};
+
+// a * b + c, rounded once.
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
+// a < b ? x : y
+inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
+}
+// |magnitude| with the sign of `sign`, for magnitude >= 0.
+inline Vec copy_sign(Vec magnitude, Vec sign) {
+  const __m512 mask = _mm512_set1_ps(-0.0f);
+  return {_mm512_or_ps(magnitude.v, _mm512_and_ps(sign.v, mask))};
+}
+// p * 2^n where the low bits of the float `n` hold the integer (see exp).
+inline Vec scale_by_power(Vec p, Vec n) {
+  const __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(n.v), 23);
+  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p.v), shifted))};
+}
+
+#elif defined(COLDPRESS_ISA_IS_avx2)
+
+struct Vec {
+  __m256 lo, hi;
+
+  static Vec set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static Vec load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static Vec load(const uint8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)))};
+  }
+  void store(float* p) const {
+    _mm256_storeu_ps(p, lo);
+    _mm256_storeu_ps(p + 8, hi);
+  }
+  friend Vec operator+(Vec a, Vec b) {
+    return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+  }
+  friend Vec operator-(Vec a, Vec b) {
+    return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
+  }
+  friend Vec operator*(Vec a, Vec b) {
+    return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+  }
+  friend Vec operator/(Vec a, Vec b) {
+    return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
+  }
+};
+
+inline Vec fma(Vec a, Vec b, Vec c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+inline Vec abs(Vec a) {
+  const __m256 mask = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(mask, a.lo), _mm256_andnot_ps(mask, a.hi)};
+}
+inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
+  return {_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
+          _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
+}
+inline Vec copy_sign(Vec magnitude, Vec sign) {
+  const __m256 mask = _mm256_set1_ps(-0.0f);
+  return {_mm256_or_ps(magnitude.lo, _mm256_and_ps(sign.lo, mask)),
+          _mm256_or_ps(magnitude.hi, _mm256_and_ps(sign.hi, mask))};
+}
+inline Vec scale_by_power(Vec p, Vec n) {
+  const auto half = [](__m256 value, __m256 power) {
+    const __m256i shifted = _mm256_slli_epi32(_mm256_castps_si256(power), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), shifted));
+  };
+  return {half(p.lo, n.lo), half(p.hi, n.hi)};
+}
+
+#else
+
+struct Vec {
+  float v[kLanes];
+
+  template <class F>
+  static Vec each(F f) {
+    Vec out;
+    for (int64_t i = 0; i < kLanes; ++i) out.v[i] = f(i);
+    return out;
+  }
+  static Vec set(float x) {
+    return each([&](int64_t) { return x; });
+  }
+  static Vec load(const float* p) {
+    return each([&](int64_t i) { return p[i]; });
+  }
+  static Vec load(const uint8_t* p) {
+    return each([&](int64_t i) { return static_cast<float>(p[i]); });
+  }
+  void store(float* p) const {
+    for (int64_t i = 0; i < kLanes; ++i) p[i] = v[i];
+  }
+  friend Vec operator+(Vec a, Vec b) {
+    return each([&](int64_t i) { return a.v[i] + b.v[i]; });
+  }
+  friend Vec operator-(Vec a, Vec b) {
+    return each([&](int64_t i) { return a.v[i] - b.v[i]; });
+  }
+  friend Vec operator*(Vec a, Vec b) {
+    return each([&](int64_t i) { return a.v[i] * b.v[i]; });
+  }
+  friend Vec operator/(Vec a, Vec b) {
+    return each([&](int64_t i) { return a.v[i] / b.v[i]; });
+  }
+};
+
+inline Vec fma(Vec a, Vec b, Vec c) {
+  return Vec::each([&](int64_t i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); });
+}
+// Like maxps and minps: the second operand when either is NaN.
+inline Vec max(Vec a, Vec b) {
+  return Vec::each([&](int64_t i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+inline Vec min(Vec a, Vec b) {
+  return Vec::each([&](int64_t i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+}
+inline Vec abs(Vec a) {
+  return Vec::each([&](int64_t i) { return __builtin_fabsf(a.v[i]); });
+}
+inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
+  return Vec::each([&](int64_t i) { return a.v[i] < b.v[i] ? x.v[i] : y.v[i]; });
+}
+inline Vec copy_sign(Vec magnitude, Vec sign) {
+  return Vec::each([&](int64_t i) { return __builtin_copysignf(magnitude.v[i], sign.v[i]); });
+}
+inline Vec scale_by_power(Vec p, Vec n) {
+  return Vec::each([&](int64_t i) {
+    uint32_t value, power;
+    std::memcpy(&value, &p.v[i], 4);
+    std::memcpy(&power, &n.v[i], 4);
+    value += power << 23;
+    float out;
+    std::memcpy(&out, &value, 4);
+    return out;
+  });
+}
+
+#endif
+
+// The first n lanes from memory, the rest `fill`. n <= 16.
+template <class T>
+inline Vec load_first(const T* p, int64_t n, T fill = T(0)) {
+  if (n >= kLanes) return Vec::load(p);
+  T buffer[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) buffer[i] = i < n ? p[i] : fill;
+  return Vec::load(buffer);
+}
+
+inline void store_first(Vec value, float* p, int64_t n) {
+  if (n >= kLanes) return value.store(p);
+  float buffer[kLanes];
+  value.store(buffer);
+  for (int64_t i = 0; i < n; ++i) p[i] = buffer[i];
+}
+
+// Sum of the lanes, always as the same tree: halves, quarters, eighths, pairs.
+inline float reduce_add(Vec value) {
+  float lanes[kLanes];
+  value.store(lanes);
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+inline float reduce_max(Vec value) {
+  float lanes[kLanes];
+  value.store(lanes);
+  float best = lanes[0];
+  for (int64_t i = 1; i < kLanes; ++i) best = lanes[i] > best ? lanes[i] : best;
+  return best;
+}
+
+}  // namespace
+}  // namespace coldpress::COLDPRESS_ISA_LEVEL

@@ -1,0 +1,105 @@
+// linear: y = activation(x W^T + bias) with W packed into panels of 64 columns (ops/linear.py).
+//
+// Bound by FMA throughput. A panel (K x 64 floats, 96 KB at K = 384) stays in L2 while row blocks
+// of x pass over it; a 6 x K strip of x stays in L1. Bias and activation are applied in registers,
+// so the output is written once.
+#include "core/kernel.h"
+
+namespace coldpress {
+
+constexpr int64_t kPanel = 64;
+
+// Rows [0, rows) of one panel of columns: `packed` (K, 64), `columns` of them real.
+COLDPRESS_KERNEL(linear_panel, const float* x, int64_t rows, int64_t K, const float* packed,
+                 const float* bias, int64_t columns, Activation activation, float* out,
+                 int64_t out_stride)
+
+}  // namespace coldpress
+
+#ifndef COLDPRESS_LAUNCHER
+#include "core/gemm.h"
+#include "core/math.h"
+
+namespace coldpress::COLDPRESS_ISA_LEVEL {
+namespace {
+
+template <Activation activation>
+void panel(const float* x, int64_t rows, int64_t K, const float* packed, const float* bias,
+           int64_t columns, float* out, int64_t out_stride) {
+  matmul(x, K, packed, kPanel, rows, round_up(columns, kLanes) / kLanes, K,
+         [&](int64_t row, int64_t vec, Vec sum) {
+           const int64_t left = columns - vec * kLanes;
+           sum = activate(activation, sum + load_first(bias + vec * kLanes, left));
+           store_first(sum, out + row * out_stride + vec * kLanes, left);
+         });
+}
+
+}  // namespace
+
+void linear_panel(const float* x, int64_t rows, int64_t K, const float* packed, const float* bias,
+                  int64_t columns, Activation activation, float* out, int64_t out_stride) {
+#define CASE(name)       \
+  case Activation::name: \
+    return panel<Activation::name>(x, rows, K, packed, bias, columns, out, out_stride);
+  switch (activation) {
+    CASE(none)
+    CASE(gelu)
+    CASE(gelu_tanh)
+    CASE(relu)
+    CASE(quick_gelu)
+    CASE(silu)
+  }
+#undef CASE
+}
+
+}  // namespace coldpress::COLDPRESS_ISA_LEVEL
+
+#else
+#include "core/launch.h"
+
+namespace coldpress {
+namespace {
+
+// Rows a task takes at a time: a multiple of the 6-row register block, small enough that one text
+// of thirty tokens still feeds several threads through its panels.
+constexpr int64_t kTaskRows = 96;
+
+Activation activation_named(const std::string& name) {
+  if (name == "none") return Activation::none;
+  if (name == "gelu") return Activation::gelu;
+  if (name == "gelu_tanh") return Activation::gelu_tanh;
+  if (name == "relu") return Activation::relu;
+  if (name == "quick_gelu") return Activation::quick_gelu;
+  STD_TORCH_CHECK(name == "silu", "coldpress::linear: unknown activation ", name);
+  return Activation::silu;
+}
+
+Tensor linear(const Tensor& x, const Tensor& packed, const Tensor& bias,
+              const std::string& activation) {
+  const int64_t M = x.size(0), K = x.size(1), N = bias.size(0), panels = packed.size(0);
+  STD_TORCH_CHECK(packed.dim() == 3 && packed.size(1) == K && packed.size(2) == kPanel &&
+                      panels == ceil_div(N, kPanel),
+                  "coldpress::linear: packed weights do not fit x (M, K) and bias (N)");
+  Tensor out = torch::stable::new_empty(x, {M, N});
+  const float* x_data = packed_floats(x);
+  const float* w_data = packed_floats(packed);
+  const float* b_data = packed_floats(bias);
+  float* out_data = out_floats(out);
+  const Activation epilogue = activation_named(activation);
+  const auto kernel = COLDPRESS_SELECT(linear_panel);
+  const int64_t blocks = ceil_div(M, kTaskRows);
+  for_each_task(panels * blocks, [&](int64_t task) {
+    const int64_t panel = task / blocks, row = task % blocks * kTaskRows;
+    const int64_t rows = std::min(kTaskRows, M - row), column = panel * kPanel;
+    kernel(x_data + row * K, rows, K, w_data + panel * K * kPanel, b_data + column,
+           std::min(kPanel, N - column), epilogue, out_data + row * N + column, N);
+  });
+  return out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(coldpress, CPU, m) { m.impl("linear", TORCH_BOX(&linear)); }
+
+}  // namespace coldpress
+#endif

@@ -1,0 +1,145 @@
+#include "image/jpeg.h"
+
+#if defined(COLDPRESS_WITH_JPEG)
+#include <cstddef>
+#include <cstdio>
+// jpeglib.h uses size_t and FILE without including their headers.
+#include <jpeglib.h>
+#endif
+
+// Only libjpeg-turbo gives Pillow's bytes: the IJG library upsamples chroma differently since
+// version 7.
+#if defined(LIBJPEG_TURBO_VERSION_NUMBER)
+#include <algorithm>
+#include <csetjmp>
+
+namespace coldpress::image {
+namespace {
+
+constexpr int64_t kRowsPerCall = 16;
+
+// What libjpeg sees of a reader: `client_data` of its decoder points here.
+struct ErrorTrap {
+  jpeg_error_mgr manager{};
+  std::jmp_buf jump;
+  char message[JMSG_LENGTH_MAX] = "";  // the error, or the first warning
+};
+
+ErrorTrap& trap_of(j_common_ptr decoder) { return *static_cast<ErrorTrap*>(decoder->client_data); }
+
+[[noreturn]] void on_error(j_common_ptr decoder) {
+  ErrorTrap& trap = trap_of(decoder);
+  trap.manager.format_message(decoder, trap.message);
+  std::longjmp(trap.jump, 1);
+}
+
+void on_message(j_common_ptr decoder, int level) {
+  ErrorTrap& trap = trap_of(decoder);
+  if (level < 0 && trap.manager.num_warnings++ == 0) {
+    trap.manager.format_message(decoder, trap.message);
+  }
+}
+
+void no_output(j_common_ptr) {}
+
+// A progressive file without its last refinements: libjpeg then smooths blocks, differently in each
+// version.
+bool lacks_refinements(const jpeg_decompress_struct& decoder) {
+  if (decoder.coef_bits == nullptr) return false;
+  const int* bits = &decoder.coef_bits[0][0];
+  return std::any_of(bits, bits + decoder.num_components * DCTSIZE2, [](int b) { return b != 0; });
+}
+
+}  // namespace
+
+std::string jpeg_library() {
+  constexpr int kVersion = LIBJPEG_TURBO_VERSION_NUMBER;  // 2001005 is 2.1.5
+  return "libjpeg-turbo " + std::to_string(kVersion / 1'000'000) + "." +
+         std::to_string(kVersion / 1'000 % 1'000) + "." + std::to_string(kVersion % 1'000);
+}
+
+struct JpegReader::State {
+  jpeg_decompress_struct decoder{};
+  ErrorTrap trap;
+  ~State() { jpeg_destroy_decompress(&decoder); }
+};
+
+// Runs calls into libjpeg, which reports errors by a jump over `call`: it must own nothing.
+template <typename Call>
+void JpegReader::attempt(Call call) {
+  if (setjmp(state_->trap.jump) == 0) {
+    call();
+  } else {
+    throw NotNative(state_->trap.message);
+  }
+  if (state_->trap.manager.num_warnings > 0) throw NotNative(state_->trap.message);
+}
+
+JpegReader::JpegReader(std::span<const uint8_t> file) : state_(std::make_unique<State>()) {
+  jpeg_decompress_struct& decoder = state_->decoder;
+  decoder.err = jpeg_std_error(&state_->trap.manager);
+  decoder.err->error_exit = on_error;
+  decoder.err->emit_message = on_message;
+  decoder.err->output_message = no_output;
+  decoder.client_data = &state_->trap;
+  attempt([&] {
+    jpeg_create_decompress(&decoder);
+    jpeg_mem_src(&decoder, file.data(), file.size());
+    jpeg_read_header(&decoder, TRUE);
+  });
+  const J_COLOR_SPACE space = decoder.jpeg_color_space;
+  if (space != JCS_GRAYSCALE && space != JCS_YCbCr && space != JCS_RGB) {
+    throw NotNative("not a grayscale, YCbCr or RGB JPEG");
+  }
+}
+
+JpegReader::~JpegReader() = default;
+
+Size JpegReader::size() const {
+  return {state_->decoder.image_height, state_->decoder.image_width};
+}
+
+void JpegReader::start() {
+  jpeg_decompress_struct& decoder = state_->decoder;
+  decoder.out_color_space = JCS_RGB;
+  decoder.dct_method = JDCT_ISLOW;
+  decoder.do_fancy_upsampling = TRUE;
+  attempt([&] { jpeg_start_decompress(&decoder); });
+  if (lacks_refinements(decoder)) throw NotNative("progressive JPEG without its last scans");
+}
+
+void JpegReader::read(uint8_t* rows, int64_t stride, int64_t count) {
+  attempt([&] {
+    for (int64_t done = 0; done < count;) {
+      JSAMPROW pointers[kRowsPerCall];
+      const int64_t wanted = std::min(count - done, kRowsPerCall);
+      for (int64_t i = 0; i < wanted; ++i) pointers[i] = rows + (done + i) * stride;
+      done += jpeg_read_scanlines(&state_->decoder, pointers, static_cast<JDIMENSION>(wanted));
+    }
+  });
+}
+
+void JpegReader::finish() {
+  attempt([&] { jpeg_finish_decompress(&state_->decoder); });
+}
+
+}  // namespace coldpress::image
+
+#else
+
+namespace coldpress::image {
+
+struct JpegReader::State {};
+
+std::string jpeg_library() { return ""; }
+
+JpegReader::JpegReader(std::span<const uint8_t>) { throw NotNative("built without libjpeg-turbo"); }
+JpegReader::~JpegReader() = default;
+Size JpegReader::size() const { return {0, 0}; }
+void JpegReader::start() {}
+void JpegReader::read(uint8_t*, int64_t, int64_t) {}
+void JpegReader::finish() {}
+
+}  // namespace coldpress::image
+
+#endif

@@ -1,0 +1,153 @@
+// The Python module `_image`: adapters between numpy and the functions of this folder, nothing
+// else.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "image/batch.h"
+#include "image/jpeg.h"
+#include "image/resample.h"
+#include "image/transform.h"
+
+namespace py = pybind11;
+
+namespace coldpress::image {
+namespace {
+
+using Pixels = py::array_t<uint8_t, py::array::c_style>;
+using Pair = std::optional<std::pair<int64_t, int64_t>>;
+
+Transform make_transform(std::optional<int64_t> shortest_edge, Pair exact, Pair crop,
+                         const std::string& filter) {
+  const auto size = [](const Pair& pair) -> std::optional<Size> {
+    if (!pair) return std::nullopt;
+    return Size{pair->first, pair->second};
+  };
+  Transform transform{shortest_edge, size(exact), size(crop), filter_from_name(filter)};
+  if (shortest_edge && exact) throw py::value_error("give shortest_edge or exact, not both");
+  for (const auto& wanted :
+       {shortest_edge ? Size{*shortest_edge, 1} : Size{1, 1}, transform.exact.value_or(Size{1, 1}),
+        transform.crop.value_or(Size{1, 1})}) {
+    if (wanted.height < 1 || wanted.width < 1) throw py::value_error("sizes must be at least 1");
+  }
+  return transform;
+}
+
+Pixels make_pixels(Size size) { return Pixels({size.height, size.width, kChannels}); }
+
+// Hands the memory over to numpy without a copy.
+Pixels adopt(std::unique_ptr<uint8_t[]> memory, Size size) {
+  uint8_t* data = memory.get();
+  py::capsule owner(memory.release(),
+                    [](void* pointer) { delete[] static_cast<uint8_t*>(pointer); });
+  return Pixels({size.height, size.width, kChannels}, data, owner);
+}
+
+std::vector<Bytes> views(const std::vector<py::bytes>& files) {
+  std::vector<Bytes> result;
+  for (const auto& file : files) {
+    const std::string_view view(file);
+    result.emplace_back(reinterpret_cast<const uint8_t*>(view.data()), view.size());
+  }
+  return result;
+}
+
+using Reasons = std::vector<std::string>;
+
+std::pair<py::object, Reasons> load_fixed(const std::vector<Bytes>& files,
+                                          const Transform& transform, Size size, int threads,
+                                          int64_t max_pixels) {
+  const auto count = static_cast<int64_t>(files.size());
+  Pixels batch({count, size.height, size.width, kChannels});
+  uint8_t* data = batch.mutable_data();
+  Reasons reasons(count);
+  {
+    const py::gil_scoped_release release;
+    parallel_for(count, threads, [&](int64_t i) {
+      uint8_t* slot = data + i * size.area() * kChannels;
+      reasons[i] = load_jpeg(files[i], transform, max_pixels, [&](Size) { return slot; });
+    });
+  }
+  return {std::move(batch), std::move(reasons)};
+}
+
+std::pair<py::object, Reasons> load_varying(const std::vector<Bytes>& files,
+                                            const Transform& transform, int threads,
+                                            int64_t max_pixels) {
+  struct Image {
+    std::unique_ptr<uint8_t[]> pixels;
+    Size size{0, 0};
+  };
+  const auto count = static_cast<int64_t>(files.size());
+  std::vector<Image> images(count);
+  Reasons reasons(count);
+  {
+    const py::gil_scoped_release release;
+    parallel_for(count, threads, [&](int64_t i) {
+      reasons[i] = load_jpeg(files[i], transform, max_pixels, [&](Size size) {
+        images[i] = {std::make_unique_for_overwrite<uint8_t[]>(size.area() * kChannels), size};
+        return images[i].pixels.get();
+      });
+    });
+  }
+  py::list arrays;
+  for (int64_t i = 0; i < count; ++i) {
+    if (reasons[i].empty()) {
+      arrays.append(adopt(std::move(images[i].pixels), images[i].size));
+    } else {
+      arrays.append(py::none());
+    }
+  }
+  return {std::move(arrays), std::move(reasons)};
+}
+
+std::pair<py::object, Reasons> load_jpegs(const std::vector<py::bytes>& files,
+                                          const Transform& transform, int threads,
+                                          int64_t max_pixels) {
+  const std::vector<Bytes> contents = views(files);  // `files` keeps the bytes alive
+  const auto size = transform.fixed_output();
+  return size ? load_fixed(contents, transform, *size, threads, max_pixels)
+              : load_varying(contents, transform, threads, max_pixels);
+}
+
+Pixels resize(const Pixels& image, const Transform& transform) {
+  if (image.ndim() != 3 || image.shape(2) != kChannels || image.size() == 0) {
+    throw py::value_error("expected a non-empty array of shape (height, width, 3)");
+  }
+  const Size size{image.shape(0), image.shape(1)};
+  Pixels result = make_pixels(transform.output(size));
+  const uint8_t* source = image.data();
+  uint8_t* target = result.mutable_data();
+  const py::gil_scoped_release release;
+  Resampler resampler(size, transform, target);
+  const int64_t stride = size.width * kChannels;
+  resampler.push(source + resampler.row_begin() * stride, stride,
+                 resampler.row_end() - resampler.row_begin());
+  resampler.finish();
+  return result;
+}
+
+}  // namespace
+}  // namespace coldpress::image
+
+PYBIND11_MODULE(_image, module, py::mod_gil_not_used()) {
+  using namespace coldpress::image;
+  py::class_<Transform>(module, "Transform")
+      .def(py::init(&make_transform), py::kw_only(), py::arg("shortest_edge") = py::none(),
+           py::arg("exact") = py::none(), py::arg("crop") = py::none(),
+           py::arg("filter") = "bicubic")
+      .def("resized", [](const Transform& self, int64_t height, int64_t width) {
+        const Size size = self.resized({height, width});
+        return std::pair(size.height, size.width);
+      });
+  module.def("jpeg_library", &jpeg_library);
+  module.def("load_jpegs", &load_jpegs, py::arg("files"), py::arg("transform"), py::kw_only(),
+             py::arg("threads"), py::arg("max_pixels"));
+  module.def("resize", &resize, py::arg("image").noconvert(), py::arg("transform"));
+}

@@ -1,0 +1,110 @@
+#include "image/resample.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "image/filters.h"
+
+namespace coldpress::image {
+namespace {
+
+// The intermediate result is rounded to bytes, so the order of the passes shows. Pillow 13 shrinks
+// much taller images vertically first (older versions never did); this is its rule, found by
+// experiment.
+bool vertical_pass_first(const Axis& y, const Axis& x) {
+  return y.input - y.resized > 2 * std::max<int64_t>(x.input - x.resized, 0);
+}
+
+}  // namespace
+
+Resampler::Resampler(Size input, const Transform& transform, uint8_t* target)
+    : target_(target), nearest_(transform.filter == Filter::nearest) {
+  const Size resized = transform.resized(input), output = transform.output(input);
+  y_ = centre(input.height, resized.height, output.height);
+  x_ = centre(input.width, resized.width, output.width);
+  if (y_.kept() < y_.output || x_.kept() < x_.output) {
+    std::memset(target, 0, output.area() * kChannels);
+  }
+  if (nearest_) {
+    plan_nearest();
+  } else {
+    plan_passes(transform.filter);
+  }
+  next_row_ = row_begin_;
+}
+
+void Resampler::plan_nearest() {
+  nearest_rows_ = nearest_positions(y_);
+  nearest_columns_ = nearest_positions(x_);
+  row_begin_ = nearest_rows_.front();
+  row_end_ = nearest_rows_.back() + 1;
+  column_begin_ = nearest_columns_.front();
+  column_end_ = nearest_columns_.back() + 1;
+}
+
+void Resampler::plan_passes(Filter filter) {
+  // A pass that would not change the size is skipped, as Pillow does.
+  if (x_.input != x_.resized) horizontal_ = filter_coefficients(filter, x_);
+  if (y_.input != y_.resized) vertical_ = filter_coefficients(filter, y_);
+  const bool narrows = !horizontal_.empty(), shortens = !vertical_.empty();
+  column_begin_ = narrows ? horizontal_.input_begin() : x_.begin;
+  column_end_ = narrows ? horizontal_.input_end() : x_.end;
+  row_begin_ = shortens ? vertical_.input_begin() : y_.begin;
+  row_end_ = shortens ? vertical_.input_end() : y_.end;
+  vertical_first_ = narrows && shortens && vertical_pass_first(y_, x_);
+  if (shortens) {
+    stage_stride_ = (vertical_first_ ? column_end_ - column_begin_ : x_.kept()) * kChannels;
+    stage_.resize((row_end_ - row_begin_) * stage_stride_);
+  }
+}
+
+void Resampler::push(const uint8_t* rows, int64_t stride, int64_t count) {
+  if (nearest_) return push_nearest(rows, stride, count);
+  const bool staged = !vertical_.empty();
+  const int64_t row = next_row_ - row_begin_;
+  uint8_t* target = staged ? &stage_[row * stage_stride_] : target_row(row);
+  const int64_t target_stride = staged ? stage_stride_ : x_.output * kChannels;
+  const uint8_t* source = rows + column_begin_ * kChannels;
+  if (horizontal_.empty() || vertical_first_) {
+    const int64_t bytes = (column_end_ - column_begin_) * kChannels;
+    for (int64_t i = 0; i < count; ++i) {
+      std::memcpy(target + i * target_stride, source + i * stride, bytes);
+    }
+  } else {
+    resample_kernels().horizontal(source, stride, count, horizontal_, target, target_stride);
+  }
+  next_row_ += count;
+}
+
+void Resampler::push_nearest(const uint8_t* rows, int64_t stride, int64_t count) {
+  const auto first = std::lower_bound(nearest_rows_.begin(), nearest_rows_.end(), next_row_);
+  for (auto it = first; it != nearest_rows_.end() && *it < next_row_ + count; ++it) {
+    const uint8_t* source = rows + (*it - next_row_) * stride;
+    uint8_t* target = target_row(it - nearest_rows_.begin());
+    for (const int32_t column : nearest_columns_) {
+      std::memcpy(target, source + column * kChannels, kChannels);
+      target += kChannels;
+    }
+  }
+  next_row_ += count;
+}
+
+void Resampler::finish() {
+  const int64_t target_stride = x_.output * kChannels;
+  if (vertical_.empty()) return;  // every pushed row went straight to the target
+  if (!vertical_first_) return shorten(target_row(0), target_stride);
+  std::vector<uint8_t> shortened(vertical_.size() * stage_stride_);
+  shorten(shortened.data(), stage_stride_);
+  resample_kernels().horizontal(shortened.data(), stage_stride_, vertical_.size(), horizontal_,
+                                target_row(0), target_stride);
+}
+
+void Resampler::shorten(uint8_t* target, int64_t target_stride) const {
+  for (int64_t y = 0; y < vertical_.size(); ++y) {
+    const uint8_t* source = &stage_[(vertical_.first[y] - row_begin_) * stage_stride_];
+    resample_kernels().vertical(source, stage_stride_, &vertical_.weights[y * vertical_.stride],
+                                vertical_.count[y], stage_stride_, target + y * target_stride);
+  }
+}
+
+}  // namespace coldpress::image

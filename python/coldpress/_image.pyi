@@ -1,0 +1,36 @@
+"""The compiled image path (`csrc/image`): JPEG decoding and Pillow-exact resizing without the GIL."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+class Transform:
+    """How an image is resized and centre-cropped; sizes are (height, width)."""
+
+    def __init__(
+        self,
+        *,
+        shortest_edge: int | None = None,
+        exact: tuple[int, int] | None = None,
+        crop: tuple[int, int] | None = None,
+        filter: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bicubic",
+    ) -> None: ...
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Size of an image of (height, width) after resizing, before the crop."""
+
+def jpeg_library() -> str:
+    """Name and version of the JPEG library it was built with, empty for none."""
+
+def load_jpegs(
+    files: Sequence[bytes], transform: Transform, *, threads: int, max_pixels: int
+) -> tuple[npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8] | None], list[str]]:
+    """Decode, resize and crop a batch: the pixels of every file, and why it was declined ("" for none).
+
+    The pixels are one array (B, height, width, 3) where the output has a fixed size (those of a declined file
+    are arbitrary), else a list of (height, width, 3) with None for a declined file.
+    """
+
+def resize(image: npt.NDArray[np.uint8], transform: Transform) -> npt.NDArray[np.uint8]:
+    """Resize and crop one C-contiguous RGB image (height, width, 3)."""

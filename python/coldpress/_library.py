@@ -1,0 +1,88 @@
+"""Finds and loads the compiled parts, once, and never raises: what is missing is served by references.
+
+``_ops.so`` holds the CPU kernels, ``_ops_cuda.so`` their CUDA twins, ``_image`` (loaded by
+:mod:`coldpress.preprocess.image`) the image path. Without ``_ops`` every op runs its plain-torch reference:
+slower, same numbers up to rounding, one warning.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def _load(name: str) -> str | None:
+    """Load one shared library into torch. Returns None on success, else the reason why it is not there."""
+    path = Path(__file__).parent / f"{name}.so"
+    if not path.exists():
+        return f"{path.name} is not part of this installation"
+    try:
+        torch.ops.load_library(str(path))
+    except (OSError, RuntimeError) as error:
+        return f"{path.name} cannot be loaded: {str(error).splitlines()[0]}"
+    return None
+
+
+def load() -> None:
+    """Load what there is: `_ops` always, `_ops_cuda` where torch sees a CUDA device."""
+    reason = _load("_ops")
+    if reason is not None:
+        warnings.warn(
+            f"coldpress runs without its compiled kernels, several times slower: {reason}. "
+            "Reinstall coldpress where a C++ compiler is at hand.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    if torch.cuda.is_available() and (reason := _load("_ops_cuda")) is not None:
+        logger.warning("coldpress runs plain torch on CUDA: %s", reason)
+
+
+def compiled() -> dict[str, str]:
+    """Each compiled part and ``loaded`` or the reason why it is not."""
+    parts = {"_ops": _load("_ops") or "loaded"}
+    parts["_ops_cuda"] = (_load("_ops_cuda") or "loaded") if torch.cuda.is_available() else "no CUDA device"
+    return parts
+
+
+@cache
+def _c_api() -> ctypes.CDLL | None:
+    if _load("_ops") is not None:
+        return None
+    library = ctypes.CDLL(str(Path(__file__).parent / "_ops.so"))
+    library.coldpress_isa.restype = ctypes.c_char_p
+    library.coldpress_isa_levels.restype = ctypes.c_char_p
+    return library
+
+
+def isa() -> str:
+    """Instruction set that the CPU kernels use: ``scalar``, ``avx2``, ``avx512``, or ``reference`` without kernels."""
+    library = _c_api()
+    return library.coldpress_isa().decode() if library else "reference"
+
+
+def isa_levels() -> list[str]:
+    """Levels that this machine and this build can run, slowest first."""
+    library = _c_api()
+    return library.coldpress_isa_levels().decode().split(",") if library else []
+
+
+@contextmanager
+def use_isa(level: str) -> Iterator[None]:
+    """Run the kernels of the whole process at one level; for tests and measurements."""
+    library, before = _c_api(), isa()
+    if library is None or library.coldpress_set_isa(level.encode()) != 0:
+        raise ValueError(f"ISA level {level!r} cannot run here; can: {', '.join(isa_levels()) or 'none'}")
+    try:
+        yield
+    finally:
+        library.coldpress_set_isa(before.encode())

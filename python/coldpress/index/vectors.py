@@ -1,0 +1,62 @@
+"""From stored vectors to what faiss takes: float32, C order, checked, of unit length where the metric is cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from coldpress.errors import ColdpressError
+
+Metric = Literal["cosine", "dot"]
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+BLOCK_BYTES = 32 << 20  # of float32 per block: large enough for GEMM, small beside the 512 MB that a run may take
+
+
+def block_rows(dim: int) -> int:
+    """Rows of width `dim` in one block."""
+    return max(1, BLOCK_BYTES // (4 * dim))
+
+
+def prepare(vectors: npt.ArrayLike, metric: Metric, name: Callable[[int], str]) -> Floats:
+    """A fresh float32 copy of `vectors` (N, D), with rows of unit length when `metric` is ``"cosine"``.
+
+    `name` says what row i is called in an error message: a row that is not finite, or has no direction under
+    cosine, raises :class:`~coldpress.errors.ColdpressError`.
+    """
+    x = np.array(vectors, dtype=np.float32, order="C")
+    # float64 sums: the square of a float32 neither overflows nor vanishes
+    squares = np.einsum("nd,nd->n", x, x, dtype=np.float64)
+    if not np.isfinite(squares).all():
+        row = int(np.flatnonzero(~np.isfinite(squares))[0])
+        raise ColdpressError(f"{name(row)} holds NaN or Inf, expected finite numbers: remove it or embed it again")
+    if metric == "cosine":
+        if not squares.all():
+            row = int(np.flatnonzero(squares == 0)[0])
+            raise ColdpressError(
+                f"{name(row)} is all zeros and has no direction, so no cosine: remove it or use metric='dot'"
+            )
+        x /= np.sqrt(squares).astype(np.float32)[:, None]
+    return x
+
+
+def stored_name(keys: Any, start: int) -> Callable[[int], str]:
+    """Names for the rows of a block of a store that begins at row `start`."""
+    return lambda row: f"stored vector {str(keys[start + row])!r} (row {start + row})"
+
+
+def prepared_blocks(matrix: Any, metric: Metric, keys: Any) -> Iterator[tuple[int, Floats]]:
+    """(first row, prepared block) over the whole of `matrix` (N, D), never more than one block in memory."""
+    rows, dim = matrix.shape
+    step = block_rows(dim)
+    for start in range(0, rows, step):
+        yield start, prepare(matrix[start : start + step], metric, stored_name(keys, start))
+
+
+def prepared_rows(matrix: Any, rows: Rows, metric: Metric, keys: Any) -> Floats:
+    """The rows `rows` (ascending) of `matrix`, prepared."""
+    return prepare(matrix[rows], metric, lambda row: stored_name(keys, int(rows[row]))(0))

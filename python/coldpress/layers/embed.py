@@ -1,0 +1,58 @@
+"""From pixels to the token sequence of a vision transformer."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from coldpress import ops
+from coldpress.layers.linear import Linear
+
+
+class PatchEmbedding(nn.Module):
+    """uint8 images to tokens: normalise and cut in one pass, one product, prefix tokens and positions added.
+
+    Parameters
+    ----------
+    width, patch : D, and the side of a patch in pixels.
+    prefix : number of tokens in front of the patches (class, distillation, registers).
+    grid : (rows, columns) of patches of every image.
+    scale, shift : value = pixel * scale + shift for each RGB channel.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        patch: int,
+        prefix: int,
+        grid: tuple[int, int],
+        scale: tuple[float, float, float],
+        shift: tuple[float, float, float],
+    ) -> None:
+        super().__init__()
+        self.patch, self.grid = patch, grid
+        self.project = Linear(3 * patch * patch, width)
+        self.prefix = nn.Parameter(torch.zeros(prefix, width), requires_grad=False)
+        self.positions = nn.Parameter(torch.zeros(grid[0] * grid[1], width), requires_grad=False)
+        self.scale: torch.Tensor
+        self.shift: torch.Tensor
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Map (B, height, width, 3) uint8 to (B * T, D), T = prefix + rows * columns."""
+        B = len(pixels)
+        patches = self.project(ops.patchify(pixels, self.patch, self.scale, self.shift))
+        tokens = patches.view(B, *self.positions.shape) + self.positions
+        return torch.cat([self.prefix.expand(B, -1, -1), tokens], dim=1).flatten(0, 1)
+
+
+def interpolate_positions(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Resample learned positions (side * side, D) of a square grid to (rows * columns, D), bicubic as upstream."""
+    side = round(len(positions) ** 0.5)
+    if (side, side) == grid:
+        return positions
+    square = positions.view(1, side, side, -1).permute(0, 3, 1, 2)
+    resampled = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
+    return resampled[0].permute(1, 2, 0).flatten(0, 1)

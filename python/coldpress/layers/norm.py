@@ -1,0 +1,26 @@
+"""Layer normalisation with frozen weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from coldpress import ops
+
+
+class LayerNorm(nn.Module):
+    """Normalise tokens (T, D); :meth:`add` also takes the residual in the same pass."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(width), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the normalised tokens."""
+        return ops.layer_norm(x, self.weight, self.bias, self.eps)
+
+    def add(self, x: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the normalised sum and the sum."""
+        return ops.add_layer_norm(x, residual, self.weight, self.bias, self.eps)

@@ -1,0 +1,7 @@
+"""Backbones: one file a family. `load` turns a directory, a hub id or a module into one that is ready to run."""
+
+from coldpress.models.base import Backbone, LoadedModel
+from coldpress.models.generic import from_module
+from coldpress.models.loading import load
+
+__all__ = ["Backbone", "LoadedModel", "from_module", "load"]

@@ -1,0 +1,80 @@
+"""What the engine knows about a backbone: the interface that every family implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from coldpress import ops
+from coldpress.types import Batch, Modality, Output, Spec
+
+WeightMap = Mapping[str, Sequence[str]]
+"""Name of one of our parameters -> the checkpoint tensors it is made of, joined along the first axis."""
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen network that turns packed batches into one vector an item.
+
+    Attributes
+    ----------
+    modality : what it takes.
+    width : D, the length of a token vector.
+    depth : number of blocks; ``layer:1`` .. ``layer:<depth>`` are their outputs.
+    pooling, normalize : what the model's own files say about turning tokens into a vector.
+    """
+
+    modality: Modality
+    width: int
+    depth: int
+    pooling: ops.Pooling
+    normalize: bool
+
+    @abstractmethod
+    def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
+        """Return each output as (B, D) float32. Row b depends on item b alone, bit for bit (on one device)."""
+
+    def dim(self, output: Output) -> int:
+        """Return D of an output."""
+        return self.width
+
+    def prepare(self) -> None:
+        """Pack weights for the device that the parameters lie on; called once, after loading and moving."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "prepare"):
+                cast(Any, module).prepare()
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A backbone with everything needed to feed it and to say what it is.
+
+    `config` and `weights` (a hash) go into the fingerprint; `directory` holds the tokenizer files; `name` is what
+    the user called it; `prompts` are the named text prefixes that the model's own files define.
+    """
+
+    backbone: Backbone
+    spec: Spec
+    family: str
+    config: Mapping[str, Any]
+    weights: str
+    name: str
+    directory: Path | None = None
+    prompts: Mapping[str, str] | None = None
+
+
+def pool_tokens(
+    tokens: torch.Tensor, cu_seqlens: torch.Tensor, output: Output, backbone: Backbone, prefix: int = 0
+) -> torch.Tensor:
+    """Pool packed tokens (T, D) as `output` asks. A mean leaves out the first `prefix` tokens of equal sequences."""
+    pooling = backbone.pooling if output.pooling == "model" else output.pooling
+    if pooling == "mean" and prefix:
+        B = len(cu_seqlens) - 1
+        tokens = tokens.view(B, -1, tokens.shape[1])[:, prefix:].flatten(0, 1)
+        cu_seqlens = cu_seqlens - prefix * torch.arange(B + 1, dtype=torch.int32, device=cu_seqlens.device)
+    return ops.pool(tokens.contiguous(), cu_seqlens, pooling, normalize=backbone.normalize)

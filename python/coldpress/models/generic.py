@@ -1,0 +1,213 @@
+"""Any other network as a backbone: a transformers architecture without a native family, or any ``torch.nn.Module``.
+
+Library kernels change their results with the batch size and the thread count, so on a CPU every item runs alone, in
+a worker that uses one thread, and as many items run at once as there are threads. That keeps the promise that an
+item's vector does not depend on its company, and costs convolutional networks little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from coldpress import ops
+from coldpress.errors import MissingExtra, ModelError
+from coldpress.models.base import Backbone, LoadedModel
+from coldpress.models.weights import hash_tensors
+from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, Spec
+
+Vectors = Mapping[str, torch.Tensor]
+
+
+class Generic(Backbone):
+    """Wraps a module; `run` maps one item to the vector of each output."""
+
+    def __init__(self, module: nn.Module, modality: Modality, width: int, depth: int) -> None:
+        super().__init__()
+        self.module = module.eval().requires_grad_(False)
+        self.modality, self.width, self.depth = modality, width, depth
+        self.pooling, self.normalize = "mean", False
+        self.run: Callable[[torch.Tensor, Sequence[Output]], Vectors] = self._run_module
+        self._workers: ThreadPoolExecutor | None = None
+
+    def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
+        """Return each output as (B, D) float32."""
+        run = torch.inference_mode()(lambda item: self.run(item, outputs))
+        items = _items(batch)
+        rows = list(self._pool().map(run, items)) if items and items[0].device.type == "cpu" else [*map(run, items)]
+        width = self.width
+        return {
+            o.name: torch.stack([row[o.name] for row in rows]).float() if rows else torch.empty(0, width)
+            for o in outputs
+        }
+
+    def _run_module(self, item: torch.Tensor, outputs: Sequence[Output]) -> Vectors:
+        features = self.module(item)
+        return {o.name: _flat(features) for o in outputs}
+
+    def _pool(self) -> ThreadPoolExecutor:
+        threads = torch.get_num_threads()
+        if self._workers is None or cast(Any, self._workers)._max_workers != threads:
+            self._workers = _single_threaded_workers(threads)
+        return self._workers
+
+
+def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
+    """Start `count` threads whose torch operations use one thread each, and leave the caller's setting alone."""
+    before = torch.get_num_threads()
+    workers = ThreadPoolExecutor(count, "coldpress-generic", initializer=torch.set_num_threads, initargs=(1,))
+    for done in [workers.submit(torch.get_num_threads) for _ in range(count)]:
+        done.result()
+    torch.set_num_threads(before)
+    return workers
+
+
+def _items(batch: Batch) -> list[torch.Tensor]:
+    """Split a batch into inputs of one item: pixels (height, width, 3) or ids (T,)."""
+    if isinstance(batch, ImageBatch):
+        return list(batch.pixels)
+    return list(batch.ids.split(batch.cu_seqlens.diff().tolist()))
+
+
+def _flat(features: Any) -> torch.Tensor:
+    """One vector from what a module returned for one item: (1, D), (1, T, D) or (1, C, h, w)."""
+    if not isinstance(features, torch.Tensor):
+        raise ModelError(f"the module returned {type(features).__name__}, expected a tensor of features")
+    if features.dim() == 4:
+        return features.mean(dim=(2, 3))[0]
+    return features.mean(dim=1)[0] if features.dim() == 3 else features.reshape(-1)
+
+
+class _Normalise(nn.Module):
+    """uint8 (height, width, 3) to normalised float32 (1, 3, height, width) in front of an image module."""
+
+    def __init__(self, module: nn.Module, spec: ImageSpec) -> None:
+        super().__init__()
+        self.module = module
+        self.scale: torch.Tensor
+        self.shift: torch.Tensor
+        self.register_buffer("scale", torch.tensor([spec.rescale / s for s in spec.std]), persistent=False)
+        shift = [-m / s for m, s in zip(spec.mean, spec.std, strict=True)]
+        self.register_buffer("shift", torch.tensor(shift), persistent=False)
+
+    def forward(self, pixels: torch.Tensor, **options: Any) -> Any:
+        values = (pixels * self.scale + self.shift).permute(2, 0, 1).unsqueeze(0)
+        return self.module(values.contiguous(), **options)
+
+
+def from_module(module: nn.Module, spec: ImageSpec, *, name: str) -> LoadedModel:
+    """Use a ``torch.nn.Module`` on images as a backbone.
+
+    Parameters
+    ----------
+    module : maps (B, 3, height, width) float32 to features (B, D), or to (B, T, D) or (B, C, h, w), which are averaged.
+    spec : how images become its input; of a fixed size.
+    name : what to call it, in stores and messages.
+
+    Returns
+    -------
+    LoadedModel
+        Ready for ``coldpress.Extractor``.
+
+    Raises
+    ------
+    ModelError
+        If the size is not fixed, or the module does not run on such an input.
+
+    Examples
+    --------
+    >>> import coldpress, torch                                           # doctest: +SKIP
+    >>> spec = coldpress.ImageSpec(("exact", 32, 32), None, "bilinear", 1 / 255, (0.5,) * 3, (0.5,) * 3)
+    >>> extractor = coldpress.Extractor(coldpress.from_module(network, spec, name="mine"))
+    """
+    if spec.size is None:
+        raise ModelError("from_module needs images of a fixed size: give the spec a crop, or an exact resize")
+    weights = hash_tensors(module.state_dict())
+    backbone = Generic(_Normalise(module, spec), "image", width=0, depth=0)
+    probe = torch.zeros(*spec.size, 3, dtype=torch.uint8)
+    output = Output("pooled", None, "model")
+    with torch.inference_mode():
+        backbone.width = backbone.run(probe, [output])["pooled"].numel()
+    return LoadedModel(backbone, spec, "module", {"architecture": repr(module)}, weights, name)
+
+
+def from_transformers(directory: Path, spec: Spec, pooling: ops.Pooling | None, *, normalize: bool) -> Generic:
+    """Load a model directory through transformers, its own code only.
+
+    Raises
+    ------
+    MissingExtra
+        If transformers is not installed.
+    ModelError
+        If transformers cannot load it.
+    """
+    try:
+        from transformers import AutoModel
+    except ImportError:
+        raise MissingExtra(f"The architecture of {directory.name}", "transformers", "transformers") from None
+    try:
+        network = AutoModel.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+    except Exception as error:  # transformers raises many types; all mean that this directory does not load
+        raise ModelError(f"transformers cannot load {directory}: {str(error).splitlines()[0]}") from error
+    config = network.config
+    depth = int(getattr(config, "num_hidden_layers", 0) or 0)
+    backbone = Generic(network, "image", int(getattr(config, "hidden_size", 0) or 0), depth)
+    backbone.normalize = normalize
+    if isinstance(spec, ImageSpec):
+        backbone.module = _Normalise(network, spec)
+        backbone.run = _image_runner(backbone)
+        example = torch.zeros(*(spec.size or (224, 224)), 3, dtype=torch.uint8)
+        with torch.inference_mode():
+            backbone.width = backbone.run(example, [Output("pooled", None, "model")])["pooled"].numel()
+    else:
+        backbone.modality = "text"
+        backbone.pooling = pooling or "mean"
+        backbone.run = _text_runner(backbone)
+    return backbone
+
+
+def _image_runner(backbone: Generic) -> Callable[[torch.Tensor, Sequence[Output]], Vectors]:
+    """`model` pooling is the network's own pooled output where it has one."""
+
+    def run(item: torch.Tensor, outputs: Sequence[Output]) -> Vectors:
+        deep = any(o.layer is not None for o in outputs)
+        result = backbone.module(item, output_hidden_states=deep)
+        vectors = {}
+        for o in outputs:
+            hidden = result.last_hidden_state if o.layer is None else result.hidden_states[o.layer]
+            pooled = getattr(result, "pooler_output", None) if o.layer is None and o.pooling == "model" else None
+            if o.pooling in ("cls", "last") and hidden.dim() == 3:
+                pooled = hidden[:, 0 if o.pooling == "cls" else -1]
+            elif o.pooling in ("cls", "last"):
+                raise ModelError(f"output {o.name!r}: a convolutional network has no such token; use pooled or mean")
+            vectors[o.name] = _finish(_flat(hidden if pooled is None else pooled), backbone)
+        return vectors
+
+    return run
+
+
+def _text_runner(backbone: Generic) -> Callable[[torch.Tensor, Sequence[Output]], Vectors]:
+    def run(item: torch.Tensor, outputs: Sequence[Output]) -> Vectors:
+        deep = any(o.layer is not None for o in outputs)
+        ids = item.long().unsqueeze(0)
+        result = backbone.module(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=deep)
+        vectors = {}
+        for o in outputs:
+            hidden = (result.last_hidden_state if o.layer is None else result.hidden_states[o.layer])[0]
+            pooling = backbone.pooling if o.pooling == "model" else o.pooling
+            pooled = hidden.mean(0) if pooling == "mean" else hidden[0 if pooling == "cls" else -1]
+            vectors[o.name] = _finish(pooled, backbone)
+        return vectors
+
+    return run
+
+
+def _finish(vector: torch.Tensor, backbone: Generic) -> torch.Tensor:
+    return nn.functional.normalize(vector, dim=0) if backbone.normalize else vector

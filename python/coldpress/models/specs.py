@@ -1,0 +1,166 @@
+"""Reads the preprocessing of a model from the model's own files; what they do not say is an error, not a guess."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from coldpress.errors import ModelError
+from coldpress.ops import Pooling
+from coldpress.types import ImageSpec, Resample, TextSpec
+
+logger = logging.getLogger(__name__)
+
+_RESAMPLE: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, with an error that names the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; is the model directory complete?") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    return cast(dict[str, Any], value)
+
+
+@dataclass(frozen=True)
+class SentenceModules:
+    """What ``modules.json`` of sentence-transformers says beside the transformer itself."""
+
+    transformer: Path
+    pooling: Pooling
+    normalize: bool
+    max_tokens: int | None = None
+    lowercase: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_sentence_modules(directory: Path) -> SentenceModules | None:
+    """Read a sentence-transformers directory; None when it is not one.
+
+    Raises
+    ------
+    ModelError
+        If it has a module other than Transformer, Pooling and Normalize, or an unknown pooling.
+    """
+    if not (directory / "modules.json").is_file():
+        return None
+    modules = {m["type"].rsplit(".", 1)[-1]: directory / m["path"] for m in read_modules(directory / "modules.json")}
+    if unknown := modules.keys() - {"Transformer", "Pooling", "Normalize"}:
+        raise ModelError(f"modules.json has {', '.join(sorted(unknown))}; expected Transformer, Pooling and Normalize")
+    transformer = modules.get("Transformer", directory)
+    settings = transformer / "sentence_bert_config.json"
+    values = read_json(settings) if settings.is_file() else {}
+    general = directory / "config_sentence_transformers.json"
+    prompts = read_json(general).get("prompts", {}) if general.is_file() else {}
+    return SentenceModules(
+        transformer=transformer,
+        pooling=_pooling(modules["Pooling"] / "config.json") if "Pooling" in modules else "mean",
+        normalize="Normalize" in modules,
+        max_tokens=values.get("max_seq_length"),
+        lowercase=values.get("do_lower_case", False),
+        prompts=prompts,
+    )
+
+
+def read_modules(path: Path) -> list[dict[str, str]]:
+    """Read the list in ``modules.json``."""
+    value = cast(Any, read_json(path))
+    if not isinstance(value, list) or not all("type" in m and "path" in m for m in value):
+        raise ModelError(f"{path}: expected a list of modules with type and path")
+    return value
+
+
+def _pooling(path: Path) -> Pooling:
+    config = read_json(path)
+    known: dict[str, Pooling] = {
+        "pooling_mode_cls_token": "cls",
+        "pooling_mode_mean_tokens": "mean",
+        "pooling_mode_lasttoken": "last",
+    }
+    asked = [name for name, value in config.items() if name.startswith("pooling_mode") and value is True]
+    if isinstance(config.get("pooling_mode"), str):
+        asked = [{"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}.get(config["pooling_mode"], "?")]
+    if len(asked) != 1 or asked[0] not in known:
+        raise ModelError(f"{path}: pooling {', '.join(asked) or 'none'}; expected exactly one of {', '.join(known)}")
+    return known[asked[0]]
+
+
+def read_text_spec(directory: Path, positions: int, sentence: SentenceModules | None) -> TextSpec:
+    """Read how a text model wants its text: tokenizer, longest input, lower case."""
+    files = [directory / "tokenizer.json", directory / "vocab.txt"]
+    tokenizer = next((file for file in files if file.is_file()), None)
+    if tokenizer is None:
+        raise ModelError(f"{directory} has no tokenizer; expected tokenizer.json or vocab.txt")
+    longest = positions
+    if sentence is not None and sentence.max_tokens:
+        longest = min(longest, sentence.max_tokens)
+    elif (directory / "tokenizer_config.json").is_file():
+        longest = min(longest, int(read_json(directory / "tokenizer_config.json").get("model_max_length", positions)))
+    return TextSpec(
+        tokenizer=hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
+        max_tokens=longest,
+        lowercase=sentence is not None and sentence.lowercase,
+    )
+
+
+def read_image_spec(directory: Path) -> ImageSpec:
+    """Read ``preprocessor_config.json`` as the slow (PIL) processors of transformers understand it.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, incomplete, or asks for a step that coldpress does not have.
+    """
+    path = directory / "preprocessor_config.json"
+    config = read_json(path)
+    for step in ("do_pad", "do_reduce_labels", "do_flip_channel_order"):
+        if config.get(step):
+            raise ModelError(f"{path}: {step} is not supported")
+    resample = config.get("resample", 2)
+    if not isinstance(resample, int) or not 0 <= resample < len(_RESAMPLE):
+        raise ModelError(f"{path}: resample {resample!r}, expected PIL's number 0 to {len(_RESAMPLE) - 1}")
+    normalise = config.get("do_normalize", True)
+    return ImageSpec(
+        resize=_resize(config, path) if config.get("do_resize", True) else None,
+        crop=_crop(config, path) if config.get("do_center_crop", False) else None,
+        resample=_RESAMPLE[resample],
+        rescale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
+        mean=_channels(config, "image_mean", path) if normalise else (0.0, 0.0, 0.0),
+        std=_channels(config, "image_std", path) if normalise else (1.0, 1.0, 1.0),
+    )
+
+
+def _channels(config: Mapping[str, Any], key: str, path: Path) -> tuple[float, float, float]:
+    value = config.get(key)
+    if not isinstance(value, list) or len(value) != 3:
+        raise ModelError(f"{path}: {key} is {value!r}, expected three numbers")
+    return (float(value[0]), float(value[1]), float(value[2]))
+
+
+def _resize(config: Mapping[str, Any], path: Path) -> tuple[Any, ...]:
+    size = config.get("size")
+    if isinstance(size, int):  # before 2022: a plain number, a square for ViT and DeiT, the short side elsewhere
+        square = str(config.get("feature_extractor_type", config.get("image_processor_type", ""))).startswith(("ViT", "DeiT"))
+        return ("exact", size, size) if square else ("shortest_edge", size)
+    if isinstance(size, dict) and isinstance(size.get("shortest_edge"), int) and "longest_edge" not in size:
+        return ("shortest_edge", size["shortest_edge"])
+    if isinstance(size, dict) and isinstance(size.get("height"), int) and isinstance(size.get("width"), int):
+        return ("exact", size["height"], size["width"])
+    raise ModelError(f"{path}: size is {size!r}, expected shortest_edge, or height and width")
+
+
+def _crop(config: Mapping[str, Any], path: Path) -> tuple[int, int]:
+    crop = config.get("crop_size")
+    if isinstance(crop, int):
+        return (crop, crop)
+    if isinstance(crop, dict) and isinstance(crop.get("height"), int) and isinstance(crop.get("width"), int):
+        return (crop["height"], crop["width"])
+    raise ModelError(f"{path}: crop_size is {crop!r}, expected height and width")

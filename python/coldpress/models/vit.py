@@ -1,0 +1,239 @@
+"""Plain vision transformers: ViT, DeiT, DINOv2 with and without registers.
+
+One pre-norm encoder; the variants differ in prefix tokens, in layer scale (folded into the weights when loading)
+and in the feed-forward block. The vector is the class token after the final normalisation.
+
+Source: Dosovitskiy et al. (2020), https://arxiv.org/abs/2010.11929; Touvron et al., *DeiT* (2020),
+https://arxiv.org/abs/2012.12877; Oquab et al., *DINOv2* (2023), https://arxiv.org/abs/2304.07193; Darcet et al.,
+*Registers* (2023), https://arxiv.org/abs/2309.16588. Weights as in
+https://github.com/huggingface/transformers/blob/v5.0.0/src/transformers/models/dinov2/modeling_dinov2.py (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from coldpress import ops
+from coldpress.errors import ModelError
+from coldpress.layers import LayerNorm, Mlp, PatchEmbedding, SelfAttention, SwiGlu, interpolate_positions
+from coldpress.models.base import Backbone, WeightMap, pool_tokens
+from coldpress.models.names import activation_named, required
+from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
+
+MODEL_TYPES = frozenset({"vit", "deit", "dinov2", "dinov2_with_registers"})
+PREFIXES = ("vit.", "deit.", "dinov2.", "dinov2_with_registers.")
+IGNORED = (r"pooler\.", r"classifier\.", r"cls_classifier\.", r"distillation_classifier\.", r"embeddings\.mask_token")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the encoder; `special` names the prefix tokens in order."""
+
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    patch: int
+    image_size: int
+    special: tuple[str, ...] = ("cls_token",)
+    registers: int = 0
+    activation: ops.Activation = "gelu"
+    eps: float = 1e-12
+    layer_scale: bool = False
+    swiglu: bool = False
+    qkv_bias: bool = True
+    dino_names: bool = False
+
+    @property
+    def prefix(self) -> int:
+        """Tokens in front of the patches."""
+        return len(self.special) + self.registers
+
+    @classmethod
+    def base16(cls) -> Config:
+        """ViT-B/16 at 224 pixels."""
+        return cls(width=768, depth=12, heads=12, hidden=3072, patch=16, image_size=224)
+
+
+def read_config(config: Mapping[str, Any], pooling: ops.Pooling, *, normalize: bool) -> Config:
+    """Read a Hugging Face ``config.json``."""
+    kind, width = config["model_type"], required(config, "hidden_size")
+    if config.get("num_channels", 3) != 3:
+        raise ModelError(f"config.json: num_channels {config['num_channels']}, expected 3")
+    dino = kind.startswith("dinov2")
+    swiglu = bool(config.get("use_swiglu_ffn", False))
+    hidden = int(width * config.get("mlp_ratio", 4)) if dino else required(config, "intermediate_size")
+    return Config(
+        width=width,
+        depth=required(config, "num_hidden_layers"),
+        heads=required(config, "num_attention_heads"),
+        hidden=(int(hidden * 2 / 3) + 7) // 8 * 8 if swiglu else hidden,
+        patch=required(config, "patch_size"),
+        image_size=required(config, "image_size"),
+        special=("cls_token", "distillation_token") if kind == "deit" else ("cls_token",),
+        registers=config.get("num_register_tokens", 0),
+        activation=activation_named(config.get("hidden_act", "gelu")),
+        eps=config.get("layer_norm_eps", 1e-6 if dino else 1e-12),
+        layer_scale=dino,
+        swiglu=swiglu,
+        qkv_bias=config.get("qkv_bias", True),
+        dino_names=dino,
+    )
+
+
+class Block(nn.Module):
+    """Normalisation, then attention or feed-forward, then the residual."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.attention_norm = LayerNorm(config.width, config.eps)
+        self.attention = SelfAttention(config.width, config.heads)
+        self.mlp_norm = LayerNorm(config.width, config.eps)
+        self.mlp: nn.Module = (
+            SwiGlu(config.width, config.hidden)
+            if config.swiglu
+            else Mlp(config.width, config.hidden, config.activation)
+        )
+        if config.layer_scale:  # folded into the layer in front by fold_layer_scale, then dropped
+            self.attention_scale = nn.Parameter(torch.ones(config.width), requires_grad=False)
+            self.mlp_scale = nn.Parameter(torch.ones(config.width), requires_grad=False)
+
+    def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
+        """Map tokens (T, D) to (T, D)."""
+        mixed = self.attention(self.attention_norm(x), cu_seqlens)
+        normed, x = self.mlp_norm.add(mixed, x)
+        out: torch.Tensor = self.mlp(normed) + x
+        return out
+
+    def fold_layer_scale(self) -> None:
+        """Multiply the layer scales into the projections that they follow."""
+        for scale, linear in (("attention_scale", self.attention.out), ("mlp_scale", self.mlp.down)):
+            factor = getattr(self, scale)
+            linear.weight.mul_(factor.unsqueeze(1))
+            linear.bias.mul_(factor)
+            delattr(self, scale)
+
+
+class Vit(Backbone):
+    """The encoder without its task heads."""
+
+    modality = "image"
+    pooling: ops.Pooling = "cls"
+    normalize = False
+
+    def __init__(self, config: Config, spec: ImageSpec) -> None:
+        super().__init__()
+        self.config, self.width, self.depth = config, config.width, config.depth
+        scale = tuple(spec.rescale / std for std in spec.std)
+        shift = tuple(-mean / std for mean, std in zip(spec.mean, spec.std, strict=True))
+        grid = _grid(config, spec)
+        self.embed = PatchEmbedding(config.width, config.patch, config.prefix, grid, scale, shift)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = LayerNorm(config.width, config.eps)
+
+    def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
+        """Return each output as (B, D) float32."""
+        assert isinstance(batch, ImageBatch)
+        x = self.embed(batch.pixels)
+        tokens = len(x) // max(len(batch), 1)
+        cu_seqlens = torch.arange(len(batch) + 1, dtype=torch.int32, device=x.device) * tokens
+        wanted = {output.layer for output in outputs}
+        last = self.depth if None in wanted else max(layer for layer in wanted if layer is not None)
+        layers: dict[int | None, torch.Tensor] = {}
+        for number, block in enumerate(self.blocks[:last], start=1):
+            x = block(x, cu_seqlens)
+            if number in wanted:
+                layers[number] = x
+        if None in wanted:
+            layers[None] = self.norm(x)
+        return {o.name: pool_tokens(layers[o.layer], cu_seqlens, o, self, self.config.prefix) for o in outputs}
+
+    def prepare(self) -> None:
+        """Fold the layer scales, then pack."""
+        with torch.no_grad():
+            for block in self.blocks:
+                if hasattr(block, "attention_scale"):
+                    block.fold_layer_scale()
+        super().prepare()
+
+
+def _grid(config: Config, spec: ImageSpec) -> tuple[int, int]:
+    if spec.size is None or any(side % config.patch for side in spec.size):
+        raise ModelError(
+            f"preprocessor_config.json makes images of {spec.size or 'varying size'}; "
+            f"expected a fixed multiple of the patch size {config.patch}: give it a crop_size or a height and width"
+        )
+    return spec.size[0] // config.patch, spec.size[1] // config.patch
+
+
+def build(config: Config, spec: Spec) -> Vit:
+    """Make the backbone, its weights still empty."""
+    assert isinstance(spec, ImageSpec)
+    return Vit(config, spec)
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """What of the configuration belongs into the fingerprint."""
+    return asdict(config)
+
+
+def adapt(tensors: dict[str, torch.Tensor], config: Config, spec: Spec) -> dict[str, torch.Tensor]:
+    """Bring the checkpoint into our layout: flat patch weights, positions split and resampled, SwiGLU split."""
+    assert isinstance(spec, ImageSpec)
+    out = dict(tensors)
+    if (positions := out.pop("embeddings.position_embeddings", None)) is not None:
+        special = len(config.special)
+        for i, name in enumerate(config.special):
+            if (token := out.get(f"embeddings.{name}")) is not None:
+                out[f"embeddings.{name}"] = token.flatten(0, 1) + positions[0, i : i + 1]
+        out["patch_positions"] = interpolate_positions(positions[0, special:], _grid(config, spec))
+    if (registers := out.get("embeddings.register_tokens")) is not None:
+        out["embeddings.register_tokens"] = registers[0]
+    projection = "embeddings.patch_embeddings.projection.weight"
+    if projection in out:
+        out[projection] = out[projection].flatten(1)
+    for name in [name for name in out if ".mlp.weights_in." in name]:
+        gate, up = out.pop(name).chunk(2)
+        out[name.replace("weights_in", "gate")], out[name.replace("weights_in", "up")] = gate, up
+    return out
+
+
+def weight_map(config: Config) -> WeightMap:
+    """Where each parameter comes from in a Hugging Face checkpoint, after `adapt`."""
+    prefix = [f"embeddings.{name}" for name in config.special]
+    names: dict[str, Sequence[str]] = {
+        "embed.prefix": prefix + (["embeddings.register_tokens"] if config.registers else []),
+        "embed.positions": ["patch_positions"],
+    }
+    modules: dict[str, Sequence[str]] = {
+        "embed.project": ["embeddings.patch_embeddings.projection"],
+        "norm": ["layernorm"],
+    }
+    for i in range(config.depth):
+        ours, theirs = f"blocks.{i}", f"encoder.layer.{i}"
+        qkv = [f"{theirs}.attention.attention.{part}" for part in ("query", "key", "value")]
+        modules |= {f"{ours}.attention.qkv": qkv, f"{ours}.attention.out": [f"{theirs}.attention.output.dense"]}
+        if config.dino_names:
+            inner = {"gate": "gate", "up": "up", "down": "weights_out"} if config.swiglu else {"up": "fc1", "down": "fc2"}
+            modules |= {f"{ours}.mlp.{a}": [f"{theirs}.mlp.{b}"] for a, b in inner.items()}
+            modules |= {f"{ours}.attention_norm": [f"{theirs}.norm1"], f"{ours}.mlp_norm": [f"{theirs}.norm2"]}
+            names |= {
+                f"{ours}.attention_scale": [f"{theirs}.layer_scale1.lambda1"],
+                f"{ours}.mlp_scale": [f"{theirs}.layer_scale2.lambda1"],
+            }
+        else:
+            modules |= {
+                f"{ours}.mlp.up": [f"{theirs}.intermediate.dense"],
+                f"{ours}.mlp.down": [f"{theirs}.output.dense"],
+                f"{ours}.attention_norm": [f"{theirs}.layernorm_before"],
+                f"{ours}.mlp_norm": [f"{theirs}.layernorm_after"],
+            }
+    for ours, parts in modules.items():
+        kinds = ("weight",) if ours.endswith("qkv") and not config.qkv_bias else ("weight", "bias")
+        names |= {f"{ours}.{kind}": [f"{part}.{kind}" for part in parts] for kind in kinds}
+    return names

@@ -1,0 +1,28 @@
+"""The ops: each file holds schema, public wrapper, fake and plain-torch reference of one of them."""
+
+from coldpress._library import load as _load
+from coldpress.ops._define import ReferenceMode, op_names
+from coldpress.ops.bias_gelu import bias_gelu
+from coldpress.ops.layer_norm import add_layer_norm, layer_norm
+from coldpress.ops.linear import Activation, linear, pack_weight, unpack_weight
+from coldpress.ops.patchify import patchify
+from coldpress.ops.pool import Pooling, pool
+from coldpress.ops.varlen_attention import varlen_attention
+
+_load()
+
+__all__ = [
+    "Activation",
+    "Pooling",
+    "ReferenceMode",
+    "add_layer_norm",
+    "bias_gelu",
+    "layer_norm",
+    "linear",
+    "op_names",
+    "pack_weight",
+    "patchify",
+    "pool",
+    "unpack_weight",
+    "varlen_attention",
+]

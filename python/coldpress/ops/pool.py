@@ -1,0 +1,74 @@
+"""From token vectors to one vector a sequence: pool, L2-normalise and cast in one pass."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch.nn import functional as F
+
+from coldpress.ops._define import define
+
+Pooling = Literal["mean", "cls", "last"]
+
+
+def pool_reference(
+    tokens: torch.Tensor, cu_seqlens: torch.Tensor, pooling: str, normalize: bool, dtype: torch.dtype  # noqa: FBT001
+) -> torch.Tensor:
+    """Plain torch."""
+    begins, ends = cu_seqlens[:-1].long(), cu_seqlens[1:].long()
+    if pooling == "mean":
+        sums = torch.segment_reduce(tokens, "sum", lengths=(ends - begins).to(tokens.device), axis=0)
+        pooled = sums / (ends - begins).unsqueeze(1)
+    else:
+        pooled = tokens[begins if pooling == "cls" else ends - 1]
+    return (F.normalize(pooled, dim=1) if normalize else pooled).to(dtype)
+
+
+def _fake(
+    tokens: torch.Tensor, cu_seqlens: torch.Tensor, pooling: str, normalize: bool, dtype: torch.dtype  # noqa: FBT001
+) -> torch.Tensor:
+    return tokens.new_empty(cu_seqlens.shape[0] - 1, tokens.shape[1], dtype=dtype)
+
+
+_pool = define(
+    "pool(Tensor tokens, Tensor cu_seqlens, str pooling, bool normalize, ScalarType dtype) -> Tensor",
+    reference=pool_reference,
+    fake=_fake,
+)
+
+
+def pool(
+    tokens: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    pooling: Pooling,
+    *,
+    normalize: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Pool each sequence of a packed batch.
+
+    Parameters
+    ----------
+    tokens : (T, D) float32.
+    cu_seqlens : (B + 1,) int32 bounds; no sequence may be empty.
+    pooling : mean of the tokens, the first (``cls``) or the last one.
+    normalize : divide by the L2 norm (at least 1e-12).
+    dtype : float32, float16 or bfloat16.
+
+    Returns
+    -------
+    (B, D) in `dtype`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes or the dtype do not fit.
+    """
+    if tokens.dim() != 2 or cu_seqlens.dim() != 1:
+        raise ValueError(
+            f"pool: got tokens {tuple(tokens.shape)}, cu_seqlens {tuple(cu_seqlens.shape)}; expected (T, D), (B + 1,)"
+        )
+    if dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise ValueError(f"pool: got dtype {dtype}, expected float32, float16 or bfloat16")
+    return _pool(tokens, cu_seqlens, pooling, normalize, dtype)  # type: ignore[no-any-return]

@@ -1,0 +1,276 @@
+"""Images to pixels, byte for byte as the model's own (PIL) processor makes them: decode, resize, centre crop.
+
+Sound JPEG files take the compiled path; about everything else (other formats, CMYK, damaged files) Pillow
+decides, so that what is accepted, rejected and how it is converted is Pillow's alone. Without the compiled part
+all files go that way: slower, same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from coldpress.types import Content, Failed, FileRef, ImageInput, ImageSpec
+
+try:
+    from coldpress import _image
+except ImportError:
+    _image = None  # type: ignore[assignment]
+
+Pixels = npt.NDArray[np.uint8]
+Source = bytes | Image.Image | Pixels
+
+PILLOW_PIXEL_LIMIT = 89_478_485
+"""The size above which Pillow itself suspects a decompression bomb."""
+
+# Too large an image is an outcome with a reason; Pillow's warning about it would only repeat that on stderr.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class _RejectedError(Exception):
+    """Carries the reason of a `Failed` from where it is found to where it is returned."""
+
+
+class ImagePreprocessor:
+    """Turns contents into resized, cropped RGB pixels as `spec` says.
+
+    Calling it with a sequence of contents gives an `ImageInput` or a `Failed` for each, in the same order; it never
+    raises because of an item. Content is an encoded image (bytes), a file (`FileRef`, or its path as str), a PIL
+    image, or a uint8 array (height, width, 3); gray and RGBA arrays are converted as Pillow does. Thread-safe.
+
+    Parameters
+    ----------
+    spec : ImageSpec
+        Resize, crop, filter and EXIF handling. Rescaling and normalisation are the backbone's.
+    threads : int
+        Threads that decode within one call.
+    max_pixels : int
+        Images with more pixels, before or after resizing, fail before their memory is allocated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> spec = ImageSpec(("shortest_edge", 8), (8, 8), "bicubic", 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    >>> preprocess = ImagePreprocessor(spec)
+    >>> good, bad = preprocess([np.zeros((12, 16, 3), np.uint8), b"no image"])
+    >>> good.pixels.shape, bad.reason
+    ((8, 8, 3), 'not an image (first bytes 6e 6f 20 69 6d 61 67 65)')
+    """
+
+    modality: Literal["image"] = "image"
+
+    def __init__(self, spec: ImageSpec, *, threads: int = 1, max_pixels: int = PILLOW_PIXEL_LIMIT) -> None:
+        _check(spec)
+        self.spec = spec
+        self.threads = threads
+        self.max_pixels = max_pixels
+        self.seconds: dict[str, float] = {"read": 0.0, "decode": 0.0}
+        self._lock = threading.Lock()
+        self._transform = None if _image is None else _native_transform(spec)
+
+    def __call__(self, contents: Sequence[Content]) -> list[ImageInput | Failed]:
+        """Pixels, or the reason why there are none, for each content in order."""
+        begin = time.perf_counter()
+        sources = [_read(content) for content in contents]
+        middle = time.perf_counter()
+        done: dict[int, ImageInput | Failed] = self._load_jpegs(sources)
+        rest = [i for i in range(len(sources)) if i not in done]
+        done.update(zip(rest, self._load_others([sources[i] for i in rest]), strict=True))
+        with self._lock:
+            self.seconds["read"] += middle - begin
+            self.seconds["decode"] += time.perf_counter() - middle
+        return [done[i] for i in range(len(sources))]
+
+    def _load_jpegs(self, sources: Sequence[Source | Failed]) -> dict[int, ImageInput | Failed]:
+        """What the compiled decoder makes of the JPEG files among the sources, by position."""
+        if self._transform is None:
+            return {}
+        jpegs = {i: s for i, s in enumerate(sources) if isinstance(s, bytes) and s.startswith(b"\xff\xd8")}
+        if self.spec.exif:
+            jpegs = {i: jpeg for i, jpeg in jpegs.items() if not _may_be_turned(jpeg)}
+        pixels, declined = _image.load_jpegs(
+            list(jpegs.values()), self._transform, threads=self.threads, max_pixels=self.max_pixels
+        )
+        return {
+            i: ImageInput(image, _digest(jpeg))
+            for (i, jpeg), image, reason in zip(jpegs.items(), pixels, declined, strict=True)
+            if image is not None and not reason
+        }
+
+    def _load_others(self, sources: Sequence[Source | Failed]) -> list[ImageInput | Failed]:
+        if self.threads == 1 or len(sources) < 2:
+            return [self._load(source) for source in sources]
+        with ThreadPoolExecutor(min(self.threads, len(sources))) as pool:
+            return list(pool.map(self._load, sources))
+
+    def _load(self, source: Source | Failed) -> ImageInput | Failed:
+        if isinstance(source, Failed):
+            return source
+        try:
+            pixels = self._decode(source)
+            digest = _digest(source if isinstance(source, bytes) else pixels)
+            return ImageInput(self._resize(pixels), digest)
+        except Exception as error:  # decoders of damaged files raise anything from struct.error to ValueError
+            return Failed(_reason(error, source))
+
+    def _decode(self, source: Source) -> Pixels:
+        """The whole image as RGB (height, width, 3)."""
+        if isinstance(source, np.ndarray):
+            self._check_size(*_array_size(source))
+            return source if source.shape[2:] == (3,) else np.asarray(Image.fromarray(source).convert("RGB"))
+        if isinstance(source, bytes):
+            with Image.open(BytesIO(source)) as image:
+                return self._to_rgb(image)
+        return self._to_rgb(source)
+
+    def _to_rgb(self, image: Image.Image) -> Pixels:
+        self._check_size(image.height, image.width)
+        if self.spec.exif:
+            image = _upright(image)
+        return np.asarray(image.convert("RGB"))
+
+    def _check_size(self, height: int, width: int) -> None:
+        if height == 0 or width == 0:
+            raise _RejectedError("empty image")
+        for size, stage in ((height, width), ""), (resized_size(self.spec, height, width), " after resizing"):
+            if size[0] * size[1] > self.max_pixels:
+                megapixels, limit = size[0] * size[1] / 1e6, self.max_pixels / 1e6
+                raise _RejectedError(
+                    f"too large{stage}: {size[1]}x{size[0]} = {megapixels:.1f} MP, limit {limit:.1f} MP"
+                )
+
+    def _resize(self, pixels: Pixels) -> Pixels:
+        if self._transform is not None:
+            return _image.resize(np.ascontiguousarray(pixels), self._transform)
+        resized = _resize_with_pillow(pixels, resized_size(self.spec, *pixels.shape[:2]), self.spec.resample)
+        return resized if self.spec.crop is None else centre_crop(resized, self.spec.crop)
+
+
+def resized_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
+    """(height, width) after the resize of `spec`, before its crop: what Hugging Face and torchvision compute."""
+    match spec.resize:
+        case ("exact", exact_height, exact_width):
+            return int(exact_height), int(exact_width)
+        case ("shortest_edge", edge) if width <= height:
+            return int(edge * height / width), int(edge)
+        case ("shortest_edge", edge):
+            return int(edge), int(edge * width / height)
+        case _:
+            return height, width
+
+
+def centre_crop(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """The central (height, width) of an image; one that is smaller is surrounded by zeros."""
+    top, left = ((have - want) // 2 for have, want in zip(pixels.shape[:2], size, strict=True))
+    kept = pixels[max(top, 0) : top + size[0], max(left, 0) : left + size[1]]
+    result = np.zeros((*size, 3), np.uint8)
+    y, x = max(-top, 0), max(-left, 0)
+    result[y : y + kept.shape[0], x : x + kept.shape[1]] = kept
+    return result
+
+
+def _resize_with_pillow(pixels: Pixels, size: tuple[int, int], resample: str) -> Pixels:
+    """Resize one axis after the other, in the order of Pillow 13 whatever version is installed."""
+    (height, width), (new_height, new_width) = pixels.shape[:2], size
+    image, resampling = Image.fromarray(pixels), Image.Resampling[resample.upper()]
+    if resampling is not Image.Resampling.NEAREST:
+        vertical_first = height - new_height > 2 * max(width - new_width, 0)
+        image = image.resize((width, new_height) if vertical_first else (new_width, height), resampling)
+    return np.asarray(image.resize((new_width, new_height), resampling))
+
+
+def _read(content: Content) -> Source | Failed:
+    """The bytes of a file; anything else as it is."""
+    try:
+        if isinstance(content, str):
+            content = FileRef(content)
+        data = content.read() if isinstance(content, FileRef) else content
+    except FileNotFoundError:
+        return Failed("file not found")
+    except PermissionError:
+        return Failed("permission denied")
+    except IsADirectoryError:
+        return Failed("a directory, not a file")
+    except Exception as error:  # every fsspec backend has exceptions of its own
+        return Failed(f"cannot read: {_first_line(error)}")
+    if not isinstance(data, (bytes, Image.Image, np.ndarray)):
+        return Failed(f"{type(data).__name__} is not an image")
+    return Failed("empty file") if isinstance(data, bytes) and not data else data
+
+
+def _array_size(array: npt.NDArray[Any]) -> tuple[int, int]:
+    if array.dtype != np.uint8:
+        raise _RejectedError(f"array of {array.dtype}, expected uint8")
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
+        raise _RejectedError(f"array of shape {array.shape}, expected (height, width, 3)")
+    return array.shape[0], array.shape[1]
+
+
+def _may_be_turned(jpeg: bytes) -> bool:
+    try:
+        with Image.open(BytesIO(jpeg)) as image:
+            return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
+    except Exception:  # let Pillow's own path find out what is wrong
+        return True
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data asks; one whose EXIF data cannot be read stays as it is."""
+    image.load()  # damaged pixels are reported, damaged metadata are not
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _digest(content: bytes | Pixels) -> str:
+    """32 hexadecimal digits that name an encoded file, or decoded pixels with their shape."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()[:32]
+    digest = hashlib.sha256(f"{content.shape}".encode())
+    digest.update(np.ascontiguousarray(content).data)
+    return digest.hexdigest()[:32]
+
+
+def _reason(error: Exception, source: Source) -> str:
+    text = _first_line(error)
+    if isinstance(error, _RejectedError):
+        return text
+    if isinstance(error, UnidentifiedImageError) and isinstance(source, bytes):
+        return f"not an image (first bytes {source[:8].hex(' ')})"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"too large: {text}"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return "truncated image" if "truncated" in text.lower() else f"cannot decode: {text}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _check(spec: ImageSpec) -> None:
+    match spec.resize:
+        case None | ("shortest_edge", _) | ("exact", _, _):
+            return
+    raise ValueError(f"got resize {spec.resize!r}, expected ('shortest_edge', s), ('exact', height, width) or None")
+
+
+def _native_transform(spec: ImageSpec) -> _image.Transform:
+    kind, *sizes = spec.resize or ("none",)
+    return _image.Transform(
+        shortest_edge=sizes[0] if kind == "shortest_edge" else None,
+        exact=(sizes[0], sizes[1]) if kind == "exact" else None,
+        crop=spec.crop,
+        filter=spec.resample,
+    )

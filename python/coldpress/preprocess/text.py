@@ -1,0 +1,99 @@
+"""From texts to token ids, in batches and off the compute thread."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from coldpress.errors import ModelError
+from coldpress.types import Content, Failed, TextInput, TextSpec
+
+
+class TextPreprocessor:
+    """Tokenise texts for one model.
+
+    Parameters
+    ----------
+    spec : longest input, prompt and lower-casing.
+    directory : model directory with ``tokenizer.json`` or ``vocab.txt``.
+
+    Notes
+    -----
+    Lone surrogates, which UTF-8 cannot carry, become U+FFFD. NUL and other control characters are left to the
+    tokenizer, whose normaliser drops them. The empty text is a valid input of special tokens alone. Text of any
+    length is accepted: what lies behind `max_tokens` is cut and counted.
+    """
+
+    modality = "text"
+
+    def __init__(self, spec: TextSpec, directory: Path) -> None:
+        self.spec = spec
+        self.seconds = {"tokenize": 0.0}
+        self._lock = threading.Lock()
+        self._tokenizer = _open_tokenizer(directory)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    def __call__(self, contents: Sequence[Content]) -> list[TextInput | Failed]:
+        """Return one input for each content, in order; `Failed` for what is no text."""
+        start = time.perf_counter()
+        texts = [_clean(content) if isinstance(content, str) else None for content in contents]
+        encodings = iter(self._tokenizer.encode_batch_fast([self._dress(t) for t in texts if t is not None]))
+        inputs: list[TextInput | Failed] = [
+            Failed(f"not a text but {type(content).__name__}") if text is None else self._input(text, next(encodings))
+            for text, content in zip(texts, contents, strict=True)
+        ]
+        with self._lock:
+            self.seconds["tokenize"] += time.perf_counter() - start
+        return inputs
+
+    def _dress(self, text: str) -> str:
+        dressed = self.spec.prompt + text
+        return dressed.lower() if self.spec.lowercase else dressed
+
+    def _input(self, text: str, encoding: Any) -> TextInput:
+        ids = encoding.ids
+        total, longest = len(ids), self.spec.max_tokens
+        if total > longest:  # keep the closing special tokens, as truncation inside the tokenizer does
+            closing = _count_closing(encoding.special_tokens_mask)
+            ids = ids[: longest - closing] + ids[total - closing :]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        return TextInput(np.asarray(ids, dtype=np.int32), digest, total, total > longest)
+
+
+def _clean(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # UTF-16 joins surrogates that are a pair after all, and replaces the lone ones
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _count_closing(special: Sequence[int]) -> int:
+    """Special tokens at the end of an encoding."""
+    return next((i for i, flag in enumerate(reversed(special)) if not flag), 0)
+
+
+def _open_tokenizer(directory: Path) -> Tokenizer:
+    try:
+        if (directory / "tokenizer.json").is_file():
+            return Tokenizer.from_file(str(directory / "tokenizer.json"))
+        settings = directory / "tokenizer_config.json"
+        config = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+        return BertWordPieceTokenizer(
+            str(directory / "vocab.txt"),
+            lowercase=config.get("do_lower_case", True),
+            strip_accents=config.get("strip_accents"),
+            handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+        )
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise ModelError(f"the tokenizer of {directory} cannot be read: {error}") from error

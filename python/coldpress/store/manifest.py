@@ -1,0 +1,222 @@
+"""``manifest.json``: what a store holds, and the only thing that makes a shard part of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from coldpress.errors import StoreError
+from coldpress.store.files import write_atomically
+from coldpress.types import Certificate, Fingerprint
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_NAME = "coldpress-store"
+FORMAT_VERSION = 1
+DTYPES = ("float16", "float32")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutput:
+    """One matrix of the store: its name, width, and sub-directory of ``embeddings/`` (empty for an only output)."""
+
+    name: str
+    dim: int
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """Size in bytes and SHA-256 of one committed file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One committed shard: how many inputs it covers, what became of them, and its files by relative path."""
+
+    inputs: int
+    rows: int
+    failed: int
+    duplicates: int
+    files: Mapping[str, StoredFile]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything in ``manifest.json``. `schema` is (name, type) of the metadata columns once a row has fixed them.
+
+    Shard k covers inputs ``[k * shard_rows, (k + 1) * shard_rows)`` of the source, whatever became of them. There are
+    no times and no machine in it: the same inputs and fingerprint give the same bytes.
+    """
+
+    model: str
+    source: str
+    description: Mapping[str, Any]
+    fingerprint: Fingerprint
+    certificate: Certificate | None
+    dtype: str
+    shard_rows: int
+    outputs: tuple[StoredOutput, ...]
+    schema: tuple[tuple[str, str], ...] | None = None
+    shards: tuple[Shard, ...] = ()
+    complete: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """Inputs covered by committed shards."""
+        return sum(shard.inputs for shard in self.shards)
+
+    def with_shard(self, shard: Shard, schema: tuple[tuple[str, str], ...] | None) -> Manifest:
+        """The same with one more shard."""
+        return replace(self, shards=(*self.shards, shard), schema=schema)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, keys in a fixed order."""
+        return {
+            "format": FORMAT_NAME,
+            "format_version": FORMAT_VERSION,
+            "model": self.model,
+            "source": self.source,
+            "description": dict(self.description),
+            "fingerprint": {"digest": self.fingerprint.digest, "fields": dict(self.fingerprint.fields)},
+            "certificate": None if self.certificate is None else self.certificate.to_json(),
+            "dtype": self.dtype,
+            "shard_rows": self.shard_rows,
+            "outputs": [asdict(output) for output in self.outputs],
+            "metadata_schema": None if self.schema is None else [list(column) for column in self.schema],
+            "complete": self.complete,
+            "shards": [asdict(shard) for shard in self.shards],
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Manifest:
+        """The reverse of `to_json`; raises KeyError, TypeError or ValueError for anything else."""
+        schema, certificate = values["metadata_schema"], values["certificate"]
+        manifest = cls(
+            model=values["model"],
+            source=values["source"],
+            description=values["description"],
+            fingerprint=Fingerprint(values["fingerprint"]["fields"]),
+            certificate=None if certificate is None else Certificate(**certificate),
+            dtype=values["dtype"],
+            shard_rows=values["shard_rows"],
+            outputs=tuple(StoredOutput(**output) for output in values["outputs"]),
+            schema=None if schema is None else tuple((str(name), str(kind)) for name, kind in schema),
+            shards=tuple(_shard(shard) for shard in values["shards"]),
+            complete=values["complete"],
+        )
+        manifest._check(values["fingerprint"]["digest"])
+        return manifest
+
+    def _check(self, digest: str) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype '{self.dtype}', expected one of {', '.join(DTYPES)}")
+        if self.fingerprint.digest != digest:
+            raise ValueError("fingerprint and its digest differ")
+        for output in self.outputs:
+            if output.directory and not _SAFE_NAME.fullmatch(output.directory):
+                raise ValueError(f"output directory {output.directory!r}, expected a plain name")
+        for number, shard in enumerate(self.shards):
+            # Only names of our own making are ever opened: a manifest cannot point out of its store.
+            if set(shard.files) != set(shard_files(self.outputs, number)):
+                raise ValueError(f"shard {number} lists {sorted(shard.files)}")
+
+
+def _shard(values: Mapping[str, Any]) -> Shard:
+    files = {path: StoredFile(**entry) for path, entry in values["files"].items()}
+    return Shard(**{**values, "files": files})
+
+
+def plan_outputs(dims: Mapping[str, int]) -> tuple[StoredOutput, ...]:
+    """Give every output a directory: none for a single one, else its name made safe for any file system."""
+    if len(dims) == 1:
+        return tuple(StoredOutput(name, dim, "") for name, dim in dims.items())
+    outputs: list[StoredOutput] = []
+    taken: set[str] = set()
+    for name, dim in dims.items():
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".-") or "output"
+        directory, suffix = safe, 2
+        while directory.lower() in taken:
+            directory, suffix = f"{safe}-{suffix}", suffix + 1
+        taken.add(directory.lower())
+        outputs.append(StoredOutput(name, dim, directory))
+    return tuple(outputs)
+
+
+def matrix_file(output: StoredOutput, number: int) -> str:
+    """Relative path of the vectors of shard `number`."""
+    part = f"part-{number:05d}.npy"
+    return f"embeddings/{output.directory}/{part}" if output.directory else f"embeddings/{part}"
+
+
+def metadata_file(number: int) -> str:
+    """Relative path of the metadata of shard `number`."""
+    return f"metadata/part-{number:05d}.parquet"
+
+
+def outcomes_file(number: int) -> str:
+    """Relative path of the outcomes of shard `number`."""
+    return f"outcomes/part-{number:05d}.parquet"
+
+
+def shard_files(outputs: Sequence[StoredOutput], number: int) -> list[str]:
+    """Every file of shard `number`."""
+    return [*(matrix_file(output, number) for output in outputs), metadata_file(number), outcomes_file(number)]
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Replace the manifest atomically."""
+    text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=True) + "\n"
+    write_atomically(root / MANIFEST_NAME, text.encode())
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read and check ``manifest.json``, and that the files it lists are there in full length.
+
+    Raises
+    ------
+    StoreError
+        If it is missing, damaged or of a newer format version, or if a listed file is missing or cut off.
+    """
+    path = root / MANIFEST_NAME
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        what = "has no manifest.json: not a store" if root.is_dir() else "no such directory"
+        raise StoreError(f"{root}: {what}; expected a directory written by 'coldpress embed'") from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise StoreError(f"{path}: damaged, not valid JSON ({error}); restore it, or embed again") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT_NAME:
+        raise StoreError(f'{path}: not the manifest of a store, expected "format": "{FORMAT_NAME}"')
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: store format version {version}, this coldpress reads version {FORMAT_VERSION}; upgrade coldpress"
+        )
+    try:
+        manifest = Manifest.from_json(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"{path}: damaged ({type(error).__name__}: {error}); restore it, or embed again") from error
+    for shard in manifest.shards:
+        for name, stored in shard.files.items():
+            check_size(root / name, stored)
+    return manifest
+
+
+def check_size(path: Path, stored: StoredFile) -> None:
+    """Raise `StoreError` unless the file is there with its full length."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}; restore it, or embed again") from error
+    if size != stored.size:
+        raise StoreError(f"{path}: damaged: {size} bytes, expected {stored.size}; restore it, or embed again")

@@ -1,0 +1,225 @@
+"""`EmbeddingStore`: read what `StoreWriter` has committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from coldpress.errors import StoreError
+from coldpress.store.files import sha256
+from coldpress.store.keys import Keys
+from coldpress.store.manifest import (
+    StoredOutput,
+    check_size,
+    matrix_file,
+    metadata_file,
+    outcomes_file,
+    read_manifest,
+)
+from coldpress.store.matrix import Matrix, ShardedMatrix, iter_blocks, map_matrix
+from coldpress.types import Certificate, Fingerprint
+
+
+class EmbeddingStore:
+    """A store on disk: vectors, keys, metadata and outcomes, all read when they are asked for.
+
+    A store may be read while it is being written: it then shows the shards committed when it was opened.
+
+    Parameters
+    ----------
+    path
+        The directory.
+
+    Raises
+    ------
+    StoreError
+        If it is not a store, is damaged, lacks a file, or was written by a newer version.
+
+    Examples
+    --------
+    >>> store = EmbeddingStore("out")                        # doctest: +SKIP
+    >>> store.embeddings[store.row("cat/001.jpg")].shape     # doctest: +SKIP
+    (384,)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._manifest = read_manifest(self.path)
+
+    def __len__(self) -> int:
+        return sum(shard.rows for shard in self._manifest.shards)
+
+    def __repr__(self) -> str:
+        widths = " + ".join(str(output.dim) for output in self._manifest.outputs)
+        state = "complete" if self.complete else "incomplete"
+        return f"EmbeddingStore({str(self.path)!r}: {len(self):,} x {widths} {self.dtype}, {self.model}, {state})"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What other vectors must share to be comparable with these."""
+        return self._manifest.fingerprint
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """How close the vectors are to the fp32 reference, if that was measured."""
+        return self._manifest.certificate
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self._manifest.model
+
+    @property
+    def source(self) -> str:
+        """Name of the source."""
+        return self._manifest.source
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """What else the run has noted."""
+        return self._manifest.description
+
+    @property
+    def dtype(self) -> str:
+        """How the vectors are stored, ``"float16"`` or ``"float32"``."""
+        return self._manifest.dtype
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end."""
+        return self._manifest.complete
+
+    @property
+    def inputs(self) -> int:
+        """Inputs accounted for: ``len(store) + store.failed``."""
+        return self._manifest.inputs
+
+    @property
+    def failed(self) -> int:
+        """Inputs without a row; `outcomes` has the reasons."""
+        return sum(shard.failed for shard in self._manifest.shards)
+
+    @property
+    def duplicates(self) -> int:
+        """Rows whose vector was copied from an equal input."""
+        return sum(shard.duplicates for shard in self._manifest.shards)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs, in the order asked for when the store was made."""
+        return tuple(output.name for output in self._manifest.outputs)
+
+    @property
+    def dim(self) -> int:
+        """Width D of `embeddings`."""
+        return self._manifest.outputs[0].dim
+
+    @property
+    def embeddings(self) -> ShardedMatrix | Matrix:
+        """The vectors (N, D) of the only output, or of the first of several; see `output` for the type."""
+        return self.output(self.outputs[0])
+
+    def output(self, name: str) -> ShardedMatrix | Matrix:
+        """The vectors (N, D) of one output.
+
+        Returns
+        -------
+        numpy.memmap or ShardedMatrix
+            The mapped file where there is one shard, else a matrix over all of them. Both stay on disk and take the
+            same row indices.
+        """
+        found = next((output for output in self._manifest.outputs if output.name == name), None)
+        if found is None:
+            raise StoreError(f"{self.path}: no output '{name}', expected one of {', '.join(self.outputs)}")
+        if name not in self._matrices:
+            self._matrices[name] = self._open(found)
+        return self._matrices[name]
+
+    def blocks(self, rows: int = 65_536, output: str | None = None) -> Iterator[Matrix]:
+        """The vectors in order, `rows` at a time: all of them in bounded memory, however many shards there are."""
+        return iter_blocks(self.embeddings if output is None else self.output(output), rows)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The key of every row."""
+        column = self.read_metadata(["key"]).column("key").cast(pa.large_string())
+        return Keys(pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.large_string()))
+
+    def row(self, key: str) -> int:
+        """The row of a key (the first, where a key column repeats it).
+
+        Raises
+        ------
+        StoreError
+            If no row has it: the item may have failed, see `outcomes`.
+        """
+        row = self.keys.find(key)
+        if row is None:
+            raise StoreError(f"{self.path}: no row with key {key!r}; if the item failed, the outcomes say why")
+        return row
+
+    @cached_property
+    def metadata(self) -> pa.Table:
+        """One row per vector: key, source, content_hash, ... Whole in memory; see `read_metadata` for a part."""
+        return self.read_metadata()
+
+    def read_metadata(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read some columns of the metadata, or all."""
+        return self._read_tables(metadata_file, columns)
+
+    @cached_property
+    def outcomes(self) -> pa.Table:
+        """One row per input, failed ones included: key, status, reason."""
+        return self._read_tables(outcomes_file, None)
+
+    def verify(self) -> None:
+        """Read every file and compare it with its SHA-256.
+
+        Raises
+        ------
+        StoreError
+            Naming the first file that is not as it was written.
+        """
+        for shard in self._manifest.shards:
+            for name, stored in shard.files.items():
+                path = self.path / name
+                check_size(path, stored)
+                if (found := sha256(path)) != stored.sha256:
+                    raise StoreError(
+                        f"{path}: damaged: sha256 {found}, expected {stored.sha256}; restore it, or embed again"
+                    )
+
+    @cached_property
+    def _matrices(self) -> dict[str, ShardedMatrix | Matrix]:
+        return {}
+
+    def _open(self, output: StoredOutput) -> ShardedMatrix | Matrix:
+        shards = self._manifest.shards
+        paths = [self.path / matrix_file(output, number) for number in range(len(shards))]
+        if len(paths) == 1:
+            return map_matrix(paths[0], shards[0].rows, output.dim, self.dtype)
+        if not paths:
+            return np.empty((0, output.dim), dtype=self.dtype)
+        return ShardedMatrix(paths, [shard.rows for shard in shards], output.dim, self.dtype)
+
+    def _read_tables(self, file_name: Callable[[int], str], columns: Sequence[str] | None) -> pa.Table:
+        tables = []
+        for number in range(len(self._manifest.shards)):
+            path = self.path / file_name(number)
+            try:
+                with pq.ParquetFile(path) as file:
+                    wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+                    tables.append(file.read(columns=wanted))
+            except (OSError, pa.ArrowException) as error:
+                raise StoreError(f"{path}: cannot be read: {error}; restore it, or embed again") from error
+        if not tables:
+            names = columns or (["key", "status", "reason"] if file_name is outcomes_file else ["key"])
+            return pa.table({name: pa.array([], pa.string()) for name in names})
+        # A shard without a single row, written before any row had fixed the columns, has fewer of them.
+        return pa.concat_tables(tables, promote_options="default")

@@ -1,0 +1,273 @@
+"""`StoreWriter`: vectors, metadata and outcomes to disk, shard by shard, resumable at any moment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from coldpress.errors import FingerprintMismatch, StoreError
+from coldpress.store.files import LOCK_NAME, DirectoryLock, explained, sync_file, temporary
+from coldpress.store.manifest import (
+    DTYPES,
+    MANIFEST_NAME,
+    Manifest,
+    plan_outputs,
+    read_manifest,
+    shard_files,
+    write_manifest,
+)
+from coldpress.store.schema import check_metadata
+from coldpress.store.shard import ShardWriter
+from coldpress.types import Certificate, Fingerprint, Results
+
+_PART = re.compile(r"part-(\d+)\.(?:npy|parquet)")
+
+
+class StoreWriter:
+    """Create a store, or go on with one that an earlier run has left.
+
+    Shard k covers inputs ``[k * shard_rows, (k + 1) * shard_rows)`` of the source. What a shard holds follows from
+    its inputs and the fingerprint alone, so a run that is killed and started again ends with the same bytes as one
+    that was not: skip `committed_inputs` inputs and continue. One process writes at a time.
+
+    Parameters
+    ----------
+    path
+        Directory of the store; created if missing. An existing directory must be empty or a store.
+    fingerprint
+        Of the vectors to come.
+    dims
+        Width of each output, by name, in the order in which a reader lists them.
+    dtype
+        How vectors are stored: ``"float16"`` or ``"float32"``.
+    shard_rows
+        Inputs per shard.
+    model, source
+        Names for people. A store is continued only from the source it was begun with.
+    description
+        Anything else worth keeping, as JSON values; that of the run that created the store stays.
+
+    Raises
+    ------
+    FingerprintMismatch
+        If the store holds vectors of another space; the message lists every field that differs.
+    StoreError
+        If the store has other outputs, dtype, shard size or source, is damaged, is being written to by
+        another process, or if `path` is something else than a store.
+
+    Examples
+    --------
+    >>> with StoreWriter("out", fingerprint=f, dims={"pooled": 384}, dtype="float16", shard_rows=65536,
+    ...                  model="MiniLM", source="a.txt", description={}) as writer:      # doctest: +SKIP
+    ...     for results in engine.run(source.items(start=writer.committed_inputs)):
+    ...         writer.write(results)
+    ...     writer.finish()
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        fingerprint: Fingerprint,
+        dims: Mapping[str, int],
+        dtype: str,
+        shard_rows: int,
+        model: str,
+        source: str,
+        description: Mapping[str, Any],
+    ) -> None:
+        _check_arguments(dims, dtype, shard_rows)
+        self.path = Path(path)
+        asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, plan_outputs(dims))
+        self._shard: ShardWriter | None = None
+        self._warned: set[str] = set()
+        self._closed = False
+        with explained(self.path):
+            _prepare_directory(self.path)
+            self._lock = DirectoryLock(self.path)
+            try:
+                self._manifest = self._begin(asked)
+            except BaseException:
+                self._lock.release()
+                raise
+
+    @property
+    def committed_inputs(self) -> int:
+        """How many inputs of the source, from its front, are in the store for good."""
+        return self._manifest.inputs
+
+    @property
+    def complete(self) -> bool:
+        """Whether the store covers its whole source."""
+        return self._manifest.complete
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The fidelity certificate. It can be set once, before the first shard is committed with it."""
+        return self._manifest.certificate
+
+    @certificate.setter
+    def certificate(self, certificate: Certificate) -> None:
+        if self._manifest.certificate is not None or self._manifest.shards:
+            raise StoreError(f"{self.path}: the certificate is set before the first shard, and only once")
+        self._manifest = replace(self._manifest, certificate=certificate)
+
+    def write(self, results: Results) -> None:
+        """Add the results of the next inputs, and commit the shard when it is full.
+
+        A chunk never reaches over the end of a shard. If anything fails, the writer closes; committed shards stay.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or not writable, a value is too large for the dtype, metadata has a reserved name,
+            or the store is complete already.
+        """
+        if self._closed:
+            raise ValueError("the writer is closed")
+        if self.complete:
+            raise StoreError(
+                f"{self.path}: is complete with {self.committed_inputs} inputs and the source has more; "
+                "appending is not supported yet: choose another output"
+            )
+        if not results.items:
+            return
+        self._check_results(results)
+        try:
+            check_metadata(results.items)
+            with explained(self.path):
+                if self._shard is None:
+                    self._shard = self._new_shard()
+                self._shard.append(results)
+                if self._shard.inputs == self._manifest.shard_rows:
+                    self._commit(self._shard)
+        except BaseException:
+            self.close()
+            raise
+
+    def finish(self) -> None:
+        """Commit what is left and mark the store complete; without this call the last partial shard is dropped."""
+        if self._closed:
+            raise ValueError("the writer is closed")
+        if self.complete:
+            return
+        try:
+            with explained(self.path):
+                self._commit(self._shard, complete=True)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the shard that is not full, and let others write. Harmless when repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._shard is not None:
+            self._shard.discard()
+            self._shard = None
+        self._lock.release()
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self, asked: Manifest) -> Manifest:
+        if (self.path / MANIFEST_NAME).exists():
+            manifest = read_manifest(self.path)
+            _check_same(self.path, manifest, asked)
+        else:
+            manifest = asked
+            write_manifest(self.path, manifest)
+        directories = {(self.path / name).parent for name in shard_files(manifest.outputs, 0)}
+        for directory in sorted(directories):
+            directory.mkdir(parents=True, exist_ok=True)
+            sync_file(directory.parent)
+            _remove_leftovers(directory, committed=len(manifest.shards))
+        temporary(self.path / MANIFEST_NAME).unlink(missing_ok=True)
+        return manifest
+
+    def _new_shard(self) -> ShardWriter:
+        manifest = self._manifest
+        return ShardWriter(self.path, len(manifest.shards), manifest.outputs, manifest.dtype)
+
+    def _commit(self, shard: ShardWriter | None, *, complete: bool = False) -> None:
+        manifest = self._manifest
+        if shard is not None:
+            manifest = manifest.with_shard(*shard.commit(manifest.schema, self._warned))
+        manifest = replace(manifest, complete=complete)
+        write_manifest(self.path, manifest)
+        self._manifest, self._shard = manifest, None
+
+    def _check_results(self, results: Results) -> None:
+        """The engine's side of the contract, checked because a row out of step would damage the store silently."""
+        n = len(results.items)
+        rows = sum(outcome.status != "failed" for outcome in results.outcomes)
+        room = self._manifest.shard_rows - (self._shard.inputs if self._shard else 0)
+        expected = {output.name: (rows, output.dim) for output in self._manifest.outputs}
+        shapes = {name: matrix.shape for name, matrix in results.vectors.items()}
+        if n > room:
+            raise ValueError(f"{n} results, expected at most the {room} that complete the shard")
+        if len(results.inputs) != n or [o.key for o in results.outcomes] != [item.key for item in results.items]:
+            raise ValueError("inputs and outcomes do not belong to the items")
+        if shapes != expected:
+            raise ValueError(f"vectors have shapes {shapes}, expected {expected}")
+
+
+def _check_arguments(dims: Mapping[str, int], dtype: str, shard_rows: int) -> None:
+    if dtype not in DTYPES:
+        raise StoreError(f"dtype '{dtype}', expected one of {', '.join(DTYPES)}")
+    if shard_rows < 1:
+        raise StoreError(f"shard_rows is {shard_rows}, expected at least 1")
+    if not dims or min(dims.values()) < 1:
+        raise StoreError(f"outputs are {dict(dims)}, expected at least one, each with a width of at least 1")
+
+
+def _prepare_directory(path: Path) -> None:
+    """Create it, or make sure that it is ours before anything is put into it."""
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"{path}: is a file, expected a directory for the store; choose another output")
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / MANIFEST_NAME).exists():
+        ours = {LOCK_NAME, temporary(path / MANIFEST_NAME).name}  # of a run killed in its first moment
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
+        if foreign:
+            raise StoreError(
+                f"{path}: is not empty and not a store (it has '{foreign[0]}' and no {MANIFEST_NAME}); "
+                "choose another output"
+            )
+
+
+def _check_same(path: Path, found: Manifest, asked: Manifest) -> None:
+    if found.fingerprint.digest != asked.fingerprint.digest:
+        differences = "; ".join(found.fingerprint.diff(asked.fingerprint))
+        raise FingerprintMismatch(
+            f"{path}: the store holds vectors of another space (store != this run): {differences}; "
+            "use the same model and options, or another output"
+        )
+    for what in ("source", "dtype", "shard_rows", "outputs"):
+        stored, wanted = getattr(found, what), getattr(asked, what)
+        if stored != wanted:
+            if what == "outputs":
+                stored, wanted = ({o.name: o.dim for o in outputs} for outputs in (stored, wanted))
+            raise StoreError(
+                f"{path}: the store was begun with {what} {stored!r}, this run has {wanted!r}; "
+                "use the same, or another output"
+            )
+
+
+def _remove_leftovers(directory: Path, *, committed: int) -> None:
+    """Delete what a killed run has left: temporary files, and shards renamed but never listed in the manifest."""
+    for entry in directory.iterdir():
+        name = entry.name
+        part = _PART.fullmatch(name.removeprefix(".").removesuffix(".tmp"))
+        if part and (name.endswith(".tmp") or int(part[1]) >= committed):
+            entry.unlink()

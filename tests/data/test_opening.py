@@ -1,0 +1,146 @@
+"""`open_source` as a whole: several specs, Python objects, the registry, and the pattern language by itself."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import coldpress.data
+from coldpress.data import MemorySource, formats, open_source
+from coldpress.data import source as source_module
+from coldpress.data.pattern import compile_glob, expand_braces, split_root
+from coldpress.errors import SourceError
+from coldpress.types import Failed, FileRef, Item
+
+
+def lines(path: Path, count: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{path.stem}{i}\n" for i in range(count)))
+    return path
+
+
+def keys(spec, **options) -> list[str]:
+    return [item.key for item in open_source(spec, modality="text", **options).items()]
+
+
+def test_several_files_are_read_one_after_the_other_from_any_start(tmp_path):
+    source = open_source(
+        [lines(tmp_path / f"{name}.txt", n) for name, n in (("a", 3), ("b", 1), ("c", 2))], modality="text"
+    )
+    items = list(source.items())
+    assert [item.content for item in items] == ["a0", "a1", "a2", "b0", "c0", "c1"]
+    assert source.count is None
+    for start in range(8):
+        assert list(source.items(start)) == items[start:]
+
+
+def test_equal_file_names_are_told_apart_by_their_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines(tmp_path / "x/a.txt", 1)
+    lines(tmp_path / "y/a.txt", 1)
+    assert keys(["x/a.txt", "y/a.txt"]) == ["x/a.txt:1", "y/a.txt:1"]
+    assert keys("*/a.txt") == ["x/a.txt:1", "y/a.txt:1"]
+    assert keys("{y,x}/a.txt") == ["y/a.txt:1", "x/a.txt:1"]
+
+
+def test_what_cannot_be_text_is_refused_with_what_can(tmp_path):
+    with pytest.raises(SourceError, match=r"is a directory, expected files of texts \(\.csv, \.jsonl"):
+        open_source(tmp_path, modality="text")
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(SourceError, match="not a known text format"):
+        open_source(tmp_path / "a.jpg", modality="text")
+    with pytest.raises(SourceError, match="no file matches"):
+        open_source(f"{tmp_path}/*.txt", modality="text")
+    with pytest.raises(SourceError, match="MemorySource"):
+        open_source(["A sentence that was meant to be embedded itself. " * 100], modality="text")
+    with pytest.raises(SourceError, match="no source given"):
+        open_source([], modality="text")
+
+
+def test_python_objects_are_sources_too():
+    assert keys(iter(["a", "b"])) == ["0", "1"]
+    assert keys({"k": "text"}) == ["k"]
+    assert keys([("k", "text"), Item("own", "text")]) == ["k", "own"]
+    assert keys(np.array(["a", "b"])) == ["0", "1"]
+    source = MemorySource(["a", "b", "c"], "text")
+    assert open_source(source, modality="text") is source
+    assert source.count == 3
+    assert [item.key for item in source.items(2)] == ["2"]
+
+
+def test_pandas_columns_are_contents():
+    pandas = pytest.importorskip("pandas")
+    items = list(open_source(pandas.Series(["a", "b"], index=[7, 8]), modality="text").items())
+    assert [(item.key, item.content) for item in items] == [("0", "a"), ("1", "b")]
+
+
+def test_image_contents_and_wrong_ones():
+    pixels = np.zeros((4, 5, 3), np.uint8)
+    picture = PIL.Image.new("RGB", (2, 2))
+    contents = [b"raw", "a.jpg", Path("b.jpg"), picture, pixels, pixels[..., 0], pixels.astype(float), 3]
+    found = [item.content for item in MemorySource(contents, "image").items()]
+    assert found[:4] == [b"raw", FileRef("a.jpg"), FileRef("b.jpg"), picture]
+    assert found[4] is pixels
+    assert [type(content) for content in found[5:]] == [Failed] * 3
+    assert "got an array (4, 5) uint8, expected (height, width, 3) uint8" in found[5].reason
+    assert next(iter(MemorySource([None], "text").items())).content == Failed("got NoneType, expected a string")
+
+
+def test_an_iterator_is_read_once_and_a_single_text_is_no_list():
+    source = MemorySource(iter(["a"]), "text")
+    assert len(list(source.items())) == 1
+    with pytest.raises(SourceError, match="read already"):
+        source.items()
+    with pytest.raises(SourceError, match="got a single str"):
+        MemorySource("text", "text")
+
+
+def test_a_format_is_one_module_with_FORMAT(tmp_path, monkeypatch):  # noqa: N802
+    (tmp_path / "shout.py").write_text(
+        "from coldpress.data import Format, MemorySource\n"
+        "FORMAT = Format('shout', ('.shout.txt',), lambda file: MemorySource([file.name.upper()], 'text'))\n"
+    )
+    monkeypatch.setattr(coldpress.data, "__path__", [*coldpress.data.__path__, str(tmp_path)])
+    formats.cache_clear()
+    try:
+        (tmp_path / "a.shout.txt").touch()
+        (item,) = open_source(tmp_path / "a.shout.txt", modality="text").items()
+        assert item.content == "A.SHOUT.TXT"
+    finally:
+        sys.modules.pop("coldpress.data.shout", None)
+        formats.cache_clear()
+    assert {"CSV", "JSON lines", "parquet", "text lines"} <= {found.name for found in source_module.formats()}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("plain", ["plain"]),
+        ("{a,b}{1..2}", ["a1", "a2", "b1", "b2"]),
+        ("{08..10}", ["08", "09", "10"]),
+        ("{2..0}", ["2", "1", "0"]),
+        ("{a,b{c,d}}", ["a", "bc", "bd"]),
+        ("{single}", ["{single}"]),
+    ],
+)
+def test_braces(pattern, expected):
+    assert expand_braces(pattern) == expected
+
+
+def test_the_fixed_part_of_a_pattern():
+    assert split_root("a/b/*.txt") == ("a/b", "*.txt")
+    assert split_root("*.txt") == (".", "*.txt")
+    assert split_root("/*.txt") == ("/", "*.txt")
+    assert split_root("s3://bucket/x/{a,b}/*") == ("s3://bucket/x", "{a,b}/*")
+    assert split_root("memory://*.txt") == ("memory://", "*.txt")
+
+
+@given(st.text("ab.[]^-\\+()", min_size=1, max_size=12))
+def test_a_name_without_wildcards_matches_itself_only(name):
+    literal = name.replace("[", "[[]")
+    assert compile_glob(literal).fullmatch(name)
+    assert not compile_glob(literal).fullmatch(name + "x")

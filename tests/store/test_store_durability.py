@@ -1,0 +1,159 @@
+"""Whatever stops a run, committed shards stay, and the next run ends with the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import coldpress.store
+from coldpress.errors import StoreError
+from coldpress.store import EmbeddingStore
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import DIM, Sample
+
+{before}
+sample = Sample({{"pooled": DIM}})
+with sample.open(Path(sys.argv[2]), shard_rows=20) as writer:
+    print("open", flush=True)
+    sample.feed(writer, 2000, chunk=7, shard_rows=20)
+    writer.finish()
+print("finished", flush=True)
+"""
+
+
+def child(path: Path, before: str = "", **options) -> subprocess.Popen:
+    package = Path(coldpress.store.__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", CHILD.format(before=before), str(Path(__file__).parent), str(path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **options)
+
+
+@settings(max_examples=25, deadline=None)
+@given(stops=st.lists(st.integers(0, 34), max_size=6), chunk=st.integers(1, 12))
+def test_dropping_the_writer_anywhere_changes_nothing_in_the_end(two_outputs, snapshot, stops, chunk):
+    with tempfile.TemporaryDirectory() as directory:
+        whole, resumed = Path(directory, "whole"), Path(directory, "resumed")
+        two_outputs.build(whole)
+        for stop in sorted(stops):
+            with two_outputs.open(resumed) as writer:
+                two_outputs.feed(writer, stop, chunk)
+            assert EmbeddingStore(resumed).inputs == stop // 10 * 10
+        with two_outputs.open(resumed) as writer:
+            two_outputs.feed(writer, 34, chunk)
+            writer.finish()
+        assert snapshot(resumed) == snapshot(whole)
+
+
+def test_sigkill_at_many_moments_then_resume_gives_the_same_bytes(tmp_path, sample, snapshot):
+    sample.build(tmp_path / "whole", stop=2000, shard_rows=20)
+    reached = []
+    for delay_s in (0.02, 0.15, 0.09, 0.2):
+        process = child(tmp_path / "killed")
+        try:
+            assert process.stdout.readline() == "open\n", process.communicate()[1]
+            time.sleep(delay_s)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        store = EmbeddingStore(tmp_path / "killed")
+        store.verify()
+        reached.append(store.inputs)
+    assert reached == sorted(reached)
+    assert reached[-1] > 0
+    with sample.open(tmp_path / "killed", shard_rows=20) as writer:
+        sample.feed(writer, 2000, shard_rows=20)
+        writer.finish()
+    assert snapshot(tmp_path / "killed") == snapshot(tmp_path / "whole")
+
+
+def test_shards_renamed_but_not_yet_in_the_manifest_are_done_again(tmp_path, sample, snapshot):
+    sample.build(tmp_path / "whole")
+    with sample.open(tmp_path / "out") as writer:
+        sample.feed(writer, 20)
+        early = (tmp_path / "out/manifest.json").read_bytes()
+        sample.feed(writer, 30)
+    (tmp_path / "out/manifest.json").write_bytes(early)
+    (tmp_path / "out/embeddings/.part-00003.npy.tmp").write_bytes(b"half")
+    (tmp_path / "out/.manifest.json.tmp").write_bytes(b"half")
+    with sample.open(tmp_path / "out") as writer:
+        assert writer.committed_inputs == 20
+        assert not (tmp_path / "out/embeddings/part-00002.npy").exists()
+        assert not (tmp_path / "out/embeddings/.part-00003.npy.tmp").exists()
+        sample.feed(writer, 34)
+        writer.finish()
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
+
+
+def test_a_run_killed_before_its_manifest_leaves_a_directory_that_can_be_used(tmp_path, sample):
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".manifest.json.tmp").write_text("{")
+    sample.build(tmp_path)
+    assert EmbeddingStore(tmp_path).complete
+
+
+def test_two_writers_are_refused_and_a_killed_one_leaves_no_lock(tmp_path, sample):
+    with sample.open(tmp_path / "out"), pytest.raises(StoreError, match="another process is writing"):
+        sample.open(tmp_path / "out")
+    process = child(tmp_path / "other")
+    try:
+        assert process.stdout.readline() == "open\n", process.communicate()[1]
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(StoreError, match="another process is writing"):
+            sample.open(tmp_path / "other", shard_rows=20)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    with sample.open(tmp_path / "other", shard_rows=20) as writer:
+        assert writer.committed_inputs < 2000
+
+
+def test_a_full_disk_stops_with_the_remedy_and_keeps_what_was_committed(tmp_path, sample, snapshot):
+    # No file may grow beyond 12 KB: shards fit, the manifest stops fitting after some of them.
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))"
+    process = child(tmp_path / "out", before=limit)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "StoreError" in errors
+    assert "cannot be written: File too large; committed shards are intact: free the space" in errors
+    store = EmbeddingStore(tmp_path / "out")
+    assert 0 < store.inputs < 2000
+    store.verify()
+    with sample.open(tmp_path / "out", shard_rows=20) as writer:
+        sample.feed(writer, 2000, shard_rows=20)
+        writer.finish()
+    sample.build(tmp_path / "whole", stop=2000, shard_rows=20)
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
+
+
+def test_a_directory_that_may_not_be_written(tmp_path, sample):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(StoreError, match="cannot be written: Permission denied"):
+        sample.open(tmp_path / "closed/out")
+
+
+def test_an_exception_inside_the_run_drops_only_the_shard_in_progress(tmp_path, sample):
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def run():
+        with sample.open(tmp_path / "out") as writer:
+            sample.feed(writer, 25)
+            raise Stop
+
+    with pytest.raises(Stop):
+        run()
+    assert EmbeddingStore(tmp_path / "out").inputs == 20
+    assert not list((tmp_path / "out").rglob("*.tmp"))
