@@ -27,7 +27,7 @@ def _load(name: str) -> str | None:
     if not path.exists():
         return f"{path.name} is not part of this installation"
     try:
-        torch.ops.load_library(str(path))
+        torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError) as error:
         return f"{path.name} cannot be loaded: {str(error).splitlines()[0]}"
     return None

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import fsspec
@@ -28,9 +29,9 @@ class FileRef:
     url: str
 
     def read(self) -> bytes:
+        """Return the whole file."""
         if "://" not in self.url:
-            with open(self.url, "rb") as file:
-                return file.read()
+            return Path(self.url).read_bytes()
         with fsspec.open(self.url, "rb") as file:
             return bytes(file.read())
 
@@ -148,6 +149,12 @@ class ImageSpec:
             return (int(self.resize[1]), int(self.resize[2]))
         return None
 
+    @property
+    def scale_shift(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """The same values as ``pixel * scale + shift``: one multiply-add a pixel."""
+        (m0, m1, m2), (s0, s1, s2) = self.mean, self.std
+        return (self.rescale / s0, self.rescale / s1, self.rescale / s2), (-m0 / s0, -m1 / s1, -m2 / s2)
+
 
 Spec = TextSpec | ImageSpec
 
@@ -209,6 +216,7 @@ class Certificate:
     passed: bool
 
     def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
         return asdict(self)
 
 

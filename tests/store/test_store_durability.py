@@ -57,20 +57,21 @@ def test_dropping_the_writer_anywhere_changes_nothing_in_the_end(two_outputs, sn
 
 def test_sigkill_at_many_moments_then_resume_gives_the_same_bytes(tmp_path, sample, snapshot):
     sample.build(tmp_path / "whole", stop=2000, shard_rows=20)
-    reached = []
+    reached = 0
     for delay_s in (0.02, 0.15, 0.09, 0.2):
         process = child(tmp_path / "killed")
         try:
             assert process.stdout.readline() == "open\n", process.communicate()[1]
+            while EmbeddingStore(tmp_path / "killed").inputs == reached and process.poll() is None:
+                time.sleep(0.001)
             time.sleep(delay_s)
         finally:
             process.send_signal(signal.SIGKILL)
             process.communicate()
         store = EmbeddingStore(tmp_path / "killed")
         store.verify()
-        reached.append(store.inputs)
-    assert reached == sorted(reached)
-    assert reached[-1] > 0
+        assert store.inputs > reached or store.complete
+        reached = store.inputs
     with sample.open(tmp_path / "killed", shard_rows=20) as writer:
         sample.feed(writer, 2000, shard_rows=20)
         writer.finish()

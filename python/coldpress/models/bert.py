@@ -104,12 +104,9 @@ class Bert(Backbone):
         self.width, self.depth = config.width, config.depth
         self.pooling, self.normalize = config.pooling, config.normalize
         self.max_tokens = config.positions
-        for name, rows in (
-            ("words", config.vocabulary),
-            ("positions", config.positions),
-            ("token_types", config.token_types),
-        ):
-            self.register_parameter(name, nn.Parameter(torch.empty(rows, config.width), requires_grad=False))
+        self.words = _table(config.vocabulary, config.width)
+        self.positions = _table(config.positions, config.width)
+        self.token_types = _table(config.token_types, config.width)
         self.norm = LayerNorm(config.width, config.eps)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
 
@@ -130,6 +127,10 @@ class Bert(Backbone):
         places = torch.arange(len(batch.ids), device=begins.device) - begins
         words = F.embedding(batch.ids, self.words) + self.token_types[0]
         return self.norm.add(words, F.embedding(places, self.positions))[0]
+
+
+def _table(rows: int, width: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(rows, width), requires_grad=False)
 
 
 def build(config: Config, spec: Spec) -> Bert:

@@ -29,7 +29,7 @@ class Generic(Backbone):
 
     def __init__(self, module: nn.Module, modality: Modality, width: int, depth: int) -> None:
         super().__init__()
-        self.module = module.eval().requires_grad_(False)
+        self.module = module.eval().requires_grad_(requires_grad=False)
         self.modality, self.width, self.depth = modality, width, depth
         self.pooling, self.normalize = "mean", False
         self.run: Callable[[torch.Tensor, Sequence[Output]], Vectors] = self._run_module
@@ -71,7 +71,7 @@ def _items(batch: Batch) -> list[torch.Tensor]:
     """Split a batch into inputs of one item: pixels (height, width, 3) or ids (T,)."""
     if isinstance(batch, ImageBatch):
         return list(batch.pixels)
-    return list(batch.ids.split(batch.cu_seqlens.diff().tolist()))
+    return list(torch.split(batch.ids, batch.cu_seqlens.diff().tolist()))
 
 
 def _flat(features: Any) -> torch.Tensor:
@@ -91,9 +91,8 @@ class _Normalise(nn.Module):
         self.module = module
         self.scale: torch.Tensor
         self.shift: torch.Tensor
-        self.register_buffer("scale", torch.tensor([spec.rescale / s for s in spec.std]), persistent=False)
-        shift = [-m / s for m, s in zip(spec.mean, spec.std, strict=True)]
-        self.register_buffer("shift", torch.tensor(shift), persistent=False)
+        for name, values in zip(("scale", "shift"), spec.scale_shift, strict=True):
+            self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def forward(self, pixels: torch.Tensor, **options: Any) -> Any:
         values = (pixels * self.scale + self.shift).permute(2, 0, 1).unsqueeze(0)
@@ -148,8 +147,11 @@ def from_transformers(directory: Path, spec: Spec, pooling: ops.Pooling | None, 
     """
     try:
         from transformers import AutoModel
+        from transformers.utils import logging as transformers_logging
     except ImportError:
         raise MissingExtra(f"The architecture of {directory.name}", "transformers", "transformers") from None
+    transformers_logging.set_verbosity_error()  # its report of dropped task heads and its progress bar are noise here
+    transformers_logging.disable_progress_bar()
     try:
         network = AutoModel.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32

@@ -90,7 +90,9 @@ def _read_spec(source: Path, config: Mapping[str, Any], sentence: SentenceModule
 
 def _pooling(sentence: SentenceModules | None, directory: Path) -> tuple[Pooling, bool]:
     if sentence is None:
-        logger.warning("%s has no modules.json: mean pooling without normalisation, as sentence-transformers does", directory)
+        logger.warning(
+            "%s has no modules.json: mean pooling without normalisation, as sentence-transformers does", directory
+        )
         return "mean", False
     return sentence.pooling, sentence.normalize
 
@@ -113,12 +115,12 @@ def _load_native(
     return LoadedModel(backbone, spec, name, family.describe(config), weights, str(source))
 
 
-def _load_generic(
-    source: Path, config: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None
-) -> LoadedModel:
+def _load_generic(source: Path, config: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None) -> LoadedModel:
     pooling, normalize = (None, False) if isinstance(spec, ImageSpec) else _pooling(sentence, source)
     backbone = from_transformers(source, spec, pooling, normalize=normalize)
     weights = hash_tensors(backbone.state_dict())
-    kept = {k: v for k, v in config.items() if k not in ("id2label", "label2id", "transformers_version", "_name_or_path")}
+    kept = {
+        k: v for k, v in config.items() if k not in ("id2label", "label2id", "transformers_version", "_name_or_path")
+    }
     kept |= {"pooling": backbone.pooling, "normalize": backbone.normalize}
     return LoadedModel(backbone, spec, "transformers", kept, weights, str(source))

@@ -148,7 +148,9 @@ def _channels(config: Mapping[str, Any], key: str, path: Path) -> tuple[float, f
 def _resize(config: Mapping[str, Any], path: Path) -> tuple[Any, ...]:
     size = config.get("size")
     if isinstance(size, int):  # before 2022: a plain number, a square for ViT and DeiT, the short side elsewhere
-        square = str(config.get("feature_extractor_type", config.get("image_processor_type", ""))).startswith(("ViT", "DeiT"))
+        square = str(config.get("feature_extractor_type", config.get("image_processor_type", ""))).startswith(
+            ("ViT", "DeiT")
+        )
         return ("exact", size, size) if square else ("shortest_edge", size)
     if isinstance(size, dict) and isinstance(size.get("shortest_edge"), int) and "longest_edge" not in size:
         return ("shortest_edge", size["shortest_edge"])

@@ -94,7 +94,7 @@ class Block(nn.Module):
         self.attention_norm = LayerNorm(config.width, config.eps)
         self.attention = SelfAttention(config.width, config.heads)
         self.mlp_norm = LayerNorm(config.width, config.eps)
-        self.mlp: nn.Module = (
+        self.mlp: SwiGlu | Mlp = (
             SwiGlu(config.width, config.hidden)
             if config.swiglu
             else Mlp(config.width, config.hidden, config.activation)
@@ -112,11 +112,10 @@ class Block(nn.Module):
 
     def fold_layer_scale(self) -> None:
         """Multiply the layer scales into the projections that they follow."""
-        for scale, linear in (("attention_scale", self.attention.out), ("mlp_scale", self.mlp.down)):
-            factor = getattr(self, scale)
-            linear.weight.mul_(factor.unsqueeze(1))
-            linear.bias.mul_(factor)
-            delattr(self, scale)
+        for scale, linear in ((self.attention_scale, self.attention.out), (self.mlp_scale, self.mlp.down)):
+            linear.weight.mul_(scale.unsqueeze(1))
+            linear.bias.mul_(scale)
+        del self.attention_scale, self.mlp_scale
 
 
 class Vit(Backbone):
@@ -129,10 +128,8 @@ class Vit(Backbone):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
         self.config, self.width, self.depth = config, config.width, config.depth
-        scale = tuple(spec.rescale / std for std in spec.std)
-        shift = tuple(-mean / std for mean, std in zip(spec.mean, spec.std, strict=True))
         grid = _grid(config, spec)
-        self.embed = PatchEmbedding(config.width, config.patch, config.prefix, grid, scale, shift)
+        self.embed = PatchEmbedding(config.width, config.patch, config.prefix, grid, *spec.scale_shift)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = LayerNorm(config.width, config.eps)
 
@@ -157,7 +154,7 @@ class Vit(Backbone):
         """Fold the layer scales, then pack."""
         with torch.no_grad():
             for block in self.blocks:
-                if hasattr(block, "attention_scale"):
+                if isinstance(block, Block) and hasattr(block, "attention_scale"):
                     block.fold_layer_scale()
         super().prepare()
 
@@ -219,7 +216,9 @@ def weight_map(config: Config) -> WeightMap:
         qkv = [f"{theirs}.attention.attention.{part}" for part in ("query", "key", "value")]
         modules |= {f"{ours}.attention.qkv": qkv, f"{ours}.attention.out": [f"{theirs}.attention.output.dense"]}
         if config.dino_names:
-            inner = {"gate": "gate", "up": "up", "down": "weights_out"} if config.swiglu else {"up": "fc1", "down": "fc2"}
+            inner = (
+                {"gate": "gate", "up": "up", "down": "weights_out"} if config.swiglu else {"up": "fc1", "down": "fc2"}
+            )
             modules |= {f"{ours}.mlp.{a}": [f"{theirs}.mlp.{b}"] for a, b in inner.items()}
             modules |= {f"{ours}.attention_norm": [f"{theirs}.norm1"], f"{ours}.mlp_norm": [f"{theirs}.norm2"]}
             names |= {

@@ -65,7 +65,8 @@ def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.view(-1).view(torch.uint8).numpy() if tensor.numel() else b"")
+        if tensor.numel():
+            digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -75,7 +76,9 @@ def normalise_names(
     """Strip the prefix that a task model puts before its backbone, and drop what the backbone does not need."""
     out: dict[str, torch.Tensor] = {}
     for original, tensor in tensors.items():
-        name = re.sub(r"(LayerNorm)\.(gamma|beta)$", lambda m: f"{m[1]}.{'weight' if m[2] == 'gamma' else 'bias'}", original)
+        name = re.sub(
+            r"(LayerNorm)\.(gamma|beta)$", lambda m: f"{m[1]}.{'weight' if m[2] == 'gamma' else 'bias'}", original
+        )
         for prefix in prefixes:
             name = name.removeprefix(prefix)
         if not any(re.match(pattern, name) for pattern in ignored):

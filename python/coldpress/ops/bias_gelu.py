@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from coldpress.ops._define import define
 
 
-def bias_gelu_reference(x: torch.Tensor, bias: torch.Tensor, tanh: bool) -> torch.Tensor:  # noqa: FBT001
+def bias_gelu_reference(x: torch.Tensor, bias: torch.Tensor, tanh: bool) -> torch.Tensor:
     """Plain torch."""
     return F.gelu(x + bias, approximate="tanh" if tanh else "none")
 

@@ -58,9 +58,7 @@ _linear = define(
 )
 
 
-def linear(
-    x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, activation: Activation = "none"
-) -> torch.Tensor:
+def linear(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, activation: Activation = "none") -> torch.Tensor:
     """Multiply, add the bias and activate in one pass.
 
     Parameters

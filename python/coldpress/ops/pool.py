@@ -13,7 +13,11 @@ Pooling = Literal["mean", "cls", "last"]
 
 
 def pool_reference(
-    tokens: torch.Tensor, cu_seqlens: torch.Tensor, pooling: str, normalize: bool, dtype: torch.dtype  # noqa: FBT001
+    tokens: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    pooling: str,
+    normalize: bool,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
     """Plain torch."""
     begins, ends = cu_seqlens[:-1].long(), cu_seqlens[1:].long()
@@ -26,7 +30,11 @@ def pool_reference(
 
 
 def _fake(
-    tokens: torch.Tensor, cu_seqlens: torch.Tensor, pooling: str, normalize: bool, dtype: torch.dtype  # noqa: FBT001
+    tokens: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    pooling: str,
+    normalize: bool,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
     return tokens.new_empty(cu_seqlens.shape[0] - 1, tokens.shape[1], dtype=dtype)
 

@@ -5,6 +5,8 @@ Source: Vaswani et al., *Attention Is All You Need* (2017), https://arxiv.org/ab
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch.nn import functional as F
 
@@ -17,15 +19,13 @@ def varlen_attention_reference(
     """Plain torch, one sequence after the other."""
     out = q.new_empty(q.shape)
     ends = cu_seqlens.tolist()
-    for begin, end in zip(ends[:-1], ends[1:], strict=True):
-        heads_first = [t[begin:end].transpose(0, 1).unsqueeze(0) for t in (q, k, v)]
-        out[begin:end] = F.scaled_dot_product_attention(*heads_first, scale=scale)[0].transpose(0, 1)
+    for begin, end in itertools.pairwise(ends):
+        q1, k1, v1 = (t[begin:end].transpose(0, 1).unsqueeze(0) for t in (q, k, v))
+        out[begin:end] = F.scaled_dot_product_attention(q1, k1, v1, scale=scale)[0].transpose(0, 1)
     return out.flatten(1)
 
 
-def _fake(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens: torch.Tensor, scale: float
-) -> torch.Tensor:
+def _fake(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens: torch.Tensor, scale: float) -> torch.Tensor:
     return q.new_empty(q.shape[0], q.shape[1] * q.shape[2])
 
 

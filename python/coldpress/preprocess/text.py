@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
-from tokenizers.implementations import BertWordPieceTokenizer
+from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
 from coldpress.errors import ModelError
 from coldpress.types import Content, Failed, TextInput, TextSpec
@@ -89,11 +89,12 @@ def _open_tokenizer(directory: Path) -> Tokenizer:
             return Tokenizer.from_file(str(directory / "tokenizer.json"))
         settings = directory / "tokenizer_config.json"
         config = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-        return BertWordPieceTokenizer(
+        made = BertWordPieceTokenizer(
             str(directory / "vocab.txt"),
             lowercase=config.get("do_lower_case", True),
             strip_accents=config.get("strip_accents"),
             handle_chinese_chars=config.get("tokenize_chinese_chars", True),
         )
+        return Tokenizer.from_str(made.to_str())
     except Exception as error:  # the tokenizers library raises bare Exception
         raise ModelError(f"the tokenizer of {directory} cannot be read: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +25,16 @@ from coldpress.store.shard import ShardWriter
 from coldpress.types import Certificate, Fingerprint, Results
 
 _PART = re.compile(r"part-(\d+)\.(?:npy|parquet)")
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Inputs of a store and what became of them."""
+
+    inputs: int
+    rows: int
+    failed: int
+    duplicates: int
 
 
 class StoreWriter:
@@ -99,6 +109,27 @@ class StoreWriter:
     def committed_inputs(self) -> int:
         """How many inputs of the source, from its front, are in the store for good."""
         return self._manifest.inputs
+
+    @property
+    def shard_rows(self) -> int:
+        """Inputs per shard."""
+        return self._manifest.shard_rows
+
+    @property
+    def dtype(self) -> str:
+        """How vectors are stored."""
+        return self._manifest.dtype
+
+    @property
+    def totals(self) -> Totals:
+        """What the committed shards hold together."""
+        shards = self._manifest.shards
+        return Totals(
+            inputs=self._manifest.inputs,
+            rows=sum(shard.rows for shard in shards),
+            failed=sum(shard.failed for shard in shards),
+            duplicates=sum(shard.duplicates for shard in shards),
+        )
 
     @property
     def complete(self) -> bool:

@@ -1,0 +1,67 @@
+"""coldpress: frozen pre-trained backbones as fixed feature extractors, at the speed of the machine.
+
+>>> import coldpress
+>>> extractor = coldpress.Extractor("all-MiniLM-L6-v2")
+>>> store = extractor.embed_to("vectors/", "notes.txt")                       # doctest: +SKIP
+>>> index = coldpress.VectorIndex.build(store)                                # doctest: +SKIP
+>>> scores, keys = index.search(extractor.embed(["what was it again?"]))      # doctest: +SKIP
+
+Names are loaded on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from coldpress._version import __version__
+
+if TYPE_CHECKING:
+    from coldpress.data import Columns
+    from coldpress.engine import Progress, Summary
+    from coldpress.errors import ColdpressError, FingerprintMismatch
+    from coldpress.extractor import Extractor
+    from coldpress.index import VectorIndex
+    from coldpress.models import from_module
+    from coldpress.store import EmbeddingStore
+    from coldpress.types import Certificate, Fingerprint, ImageSpec, Item, TextSpec
+
+__all__ = [
+    "Certificate",
+    "ColdpressError",
+    "Columns",
+    "EmbeddingStore",
+    "Extractor",
+    "Fingerprint",
+    "FingerprintMismatch",
+    "ImageSpec",
+    "Item",
+    "Progress",
+    "Summary",
+    "TextSpec",
+    "VectorIndex",
+    "__version__",
+    "from_module",
+]
+
+_HOMES = {
+    "coldpress.data": ("Columns",),
+    "coldpress.engine": ("Progress", "Summary"),
+    "coldpress.errors": ("ColdpressError", "FingerprintMismatch"),
+    "coldpress.extractor": ("Extractor",),
+    "coldpress.index": ("VectorIndex",),
+    "coldpress.models": ("from_module",),
+    "coldpress.store": ("EmbeddingStore",),
+    "coldpress.types": ("Certificate", "Fingerprint", "ImageSpec", "Item", "TextSpec"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'coldpress' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,95 @@
+"""The fidelity certificate: vectors of a run against the fp32 reference forward, on the run's own items.
+
+The reference is the same backbone with every op replaced by its plain-torch form. A run whose vectors stray too far
+is refused before the first shard is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coldpress.engine.compute import Computer
+from coldpress.errors import CertificateError
+from coldpress.ops import ReferenceMode
+from coldpress.types import Certificate, ModelInput
+
+MIN_COSINE_MEAN = 0.995
+MIN_OVERLAP = 0.95
+NEIGHBOURS = 10
+
+_Matrix = npt.NDArray[np.floating[Any]]
+
+
+def certify(compute: Computer, inputs: Sequence[ModelInput], precision: str) -> Certificate:
+    """Compare the vectors of `inputs` with the reference forward; the first output stands for all.
+
+    Returns
+    -------
+    Certificate
+        Passed or not; see :func:`require`.
+    """
+    name = compute.outputs[0].name
+    ours = compute(inputs)[name].astype(np.float64)
+    with ReferenceMode():
+        reference = compute(inputs)[name].astype(np.float64)
+    cosine = _cosines(ours, reference)
+    neighbours = min(NEIGHBOURS, len(inputs) - 1)
+    overlap = neighbour_overlap(ours, reference, neighbours) if neighbours > 0 else 1.0
+    mean, lowest = float(cosine.mean()), float(cosine.min())
+    return Certificate(
+        precision=precision,
+        samples=len(inputs),
+        cosine_mean=round(mean, 7),
+        cosine_min=round(lowest, 7),
+        max_abs_error=float(f"{np.abs(ours - reference).max():.3g}"),
+        neighbours=neighbours,
+        neighbour_overlap=round(overlap, 4),
+        passed=mean >= MIN_COSINE_MEAN and overlap >= MIN_OVERLAP,
+    )
+
+
+def require(certificate: Certificate) -> None:
+    """Refuse a run whose certificate failed.
+
+    Raises
+    ------
+    CertificateError
+        With what was measured and what is asked.
+    """
+    if not certificate.passed:
+        raise CertificateError(
+            f"{certificate.precision} vectors are too far from the fp32 reference on {certificate.samples} items: "
+            f"mean cosine {certificate.cosine_mean:.5f} (at least {MIN_COSINE_MEAN}), "
+            f"{certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.3f} (at least {MIN_OVERLAP}); "
+            "use precision fp32"
+        )
+
+
+def neighbour_overlap(ours: _Matrix, reference: _Matrix, k: int) -> float:
+    """Share of the k nearest neighbours by cosine, (N, D) against (N, D), that both agree on.
+
+    A neighbour whose reference similarity ties with the k-th one counts as agreed: duplicates in the sample have no
+    order that could be kept.
+    """
+    ours, reference = _unit(ours), _unit(reference)
+    near, true = ours @ ours.T, reference @ reference.T
+    np.fill_diagonal(near, -np.inf)
+    np.fill_diagonal(true, -np.inf)
+    chosen = np.argpartition(-near, k - 1, axis=1)[:, :k]
+    kth = -np.partition(-true, k - 1, axis=1)[:, k - 1 : k]
+    return float((np.take_along_axis(true, chosen, axis=1) >= kth - 1e-6).mean())
+
+
+def _unit(rows: _Matrix) -> _Matrix:
+    norms: _Matrix = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return np.asarray(rows / norms)
+
+
+def _cosines(a: _Matrix, b: _Matrix) -> _Matrix:
+    """Cosine of each pair of rows; two zero rows agree."""
+    zero = (np.abs(a).max(axis=1) == 0) & (np.abs(b).max(axis=1) == 0)
+    return np.where(zero, 1.0, (_unit(a) * _unit(b)).sum(axis=1))

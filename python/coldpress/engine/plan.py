@@ -1,0 +1,76 @@
+"""Decisions that need no data: which outputs, how many items at a time, which of them to certify."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Literal, cast
+
+from coldpress.errors import ColdpressError
+from coldpress.types import Item, Modality, ModelInput, Output, TextInput
+
+CHUNK_ITEMS = {"text": 256, "image": 32}
+"""Items that travel between the stages at a time: enough to keep every thread busy, few enough to stay small."""
+
+BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
+"""Tokens of text computed at a time. On a CPU the activations of a batch should stay in the last-level cache."""
+
+BATCH_IMAGES = {"cpu": 8, "cuda": 128}
+
+
+def parse_outputs(names: str, depth: int) -> tuple[Output, ...]:
+    """Read ``pooled,cls,mean,last,layer:3`` for a backbone of `depth` blocks.
+
+    Raises
+    ------
+    ColdpressError
+        For an unknown name, a layer that the backbone does not have, or a name given twice.
+    """
+    outputs = []
+    for name in (part.strip() for part in names.split(",")):
+        if match := re.fullmatch(r"layer:(\d+)", name):
+            layer = int(match[1])
+            if not 1 <= layer <= depth:
+                raise ColdpressError(f"output {name!r}: this backbone has layers 1 to {depth}")
+            outputs.append(Output(name, layer, "model"))
+        elif name in ("pooled", "cls", "mean", "last"):
+            pooling = cast(Literal["model", "cls", "mean", "last"], "model" if name == "pooled" else name)
+            outputs.append(Output(name, None, pooling))
+        else:
+            raise ColdpressError(f"unknown output {name!r}; expected pooled, cls, mean, last or layer:K")
+    if len({output.name for output in outputs}) < len(outputs):
+        raise ColdpressError(f"output {names!r} names something twice")
+    return tuple(outputs)
+
+
+def chunk_items(items: Iterable[Item], modality: Modality, start: int, shard_rows: int) -> Iterator[list[Item]]:
+    """Cut items, numbered from `start`, into chunks that never straddle a shard boundary."""
+    iterator, at = iter(items), start
+    while True:
+        room = shard_rows - at % shard_rows
+        chunk = list(islice(iterator, min(CHUNK_ITEMS[modality], room)))
+        if not chunk:
+            return
+        yield chunk
+        at += len(chunk)
+
+
+def batch_inputs(inputs: Sequence[ModelInput], device: str) -> Iterator[Sequence[ModelInput]]:
+    """Cut model inputs, in order, into batches of a token budget (text) or of a number of images."""
+    begin = size = 0
+    limit = BATCH_TOKENS[device] if inputs and isinstance(inputs[0], TextInput) else BATCH_IMAGES[device]
+    for i, item in enumerate(inputs):
+        cost = len(item.ids) if isinstance(item, TextInput) else 1
+        if i > begin and size + cost > limit:
+            yield inputs[begin:i]
+            begin, size = i, 0
+        size += cost
+    if begin < len(inputs):
+        yield inputs[begin:]
+
+
+def sample_size(count: int | None, modality: Modality) -> int:
+    """How many items certify a run: 2 % of it, but at least 16 and at most 64 texts or 32 images."""
+    most = 64 if modality == "text" else 32
+    return most if count is None else min(most, max(16, count // 50))

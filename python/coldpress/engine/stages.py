@@ -1,0 +1,84 @@
+"""The two moving parts of the pipeline: a bounded, ordered map over threads, and a bounded background writer."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ordered_map(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
+    """Yield ``work(item)`` in the order of the items, `workers` at a time, at most two per worker under way.
+
+    The items themselves are drawn in the background too, one at a time: a slow source delays nobody else. Closing
+    the generator early cancels what has not begun.
+    """
+    iterator, end = iter(items), object()
+
+    def draw() -> T | object:
+        return next(iterator, end)
+
+    with (
+        ThreadPoolExecutor(1, "coldpress-read") as reader,
+        ThreadPoolExecutor(workers, "coldpress-prepare") as pool,
+    ):
+
+        def step(drawn: Future[T | object]) -> R | object:
+            item = drawn.result()
+            return end if item is end else work(item)  # type: ignore[arg-type]
+
+        window: deque[Future[R | object]] = deque()
+        try:
+            while True:
+                while len(window) < 2 * workers:
+                    window.append(pool.submit(step, reader.submit(draw)))
+                result = window.popleft().result()
+                if result is end:
+                    return
+                yield result  # type: ignore[misc]
+        finally:
+            for future in window:
+                future.cancel()
+
+
+class Background(Generic[T], AbstractContextManager["Background[T]"]):
+    """Hands values to `work` in a thread of its own, in order; at most `depth` wait. Its errors surface here."""
+
+    def __init__(self, work: Callable[[T], None], depth: int = 4) -> None:
+        self._work, self._depth = work, depth
+        self._pool = ThreadPoolExecutor(1, "coldpress-write")
+        self._pending: deque[Future[None]] = deque()
+        self.busy = self.waited = 0.0
+
+    def put(self, value: T) -> None:
+        """Queue a value; waits while the queue is full."""
+        while len(self._pending) >= self._depth:
+            self._take()
+        self._pending.append(self._pool.submit(self._timed, value))
+
+    def drain(self) -> None:
+        """Wait until everything is done."""
+        while self._pending:
+            self._take()
+
+    def _take(self) -> None:
+        start = time.perf_counter()
+        self._pending.popleft().result()
+        self.waited += time.perf_counter() - start
+
+    def _timed(self, value: T) -> None:
+        start = time.perf_counter()
+        self._work(value)
+        self.busy += time.perf_counter() - start
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,311 @@
+"""`Extractor`: a frozen backbone as a function from items to vectors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import torch
+
+from coldpress import engine, models
+from coldpress.data import Columns, open_source
+from coldpress.engine import Computer, Progress, RunOptions, Summary
+from coldpress.engine.plan import CHUNK_ITEMS, sample_size
+from coldpress.engine.stages import ordered_map
+from coldpress.errors import ColdpressError, ItemError
+from coldpress.models import LoadedModel
+from coldpress.preprocess import preprocessor_for
+from coldpress.store import EmbeddingStore, StoreWriter
+from coldpress.types import (
+    Certificate,
+    Content,
+    Failed,
+    FileRef,
+    Fingerprint,
+    ImageSpec,
+    Modality,
+    ModelInput,
+    Output,
+)
+
+NUMERICS = 1
+"""Raised whenever a change of coldpress changes the vectors beyond rounding."""
+
+
+class Extractor:
+    """A frozen backbone with its preprocessing, ready to embed.
+
+    Parameters
+    ----------
+    model : directory in Hugging Face or sentence-transformers layout, ``all-MiniLM-L6-v2`` (packaged), a hub id, or
+        what :func:`coldpress.from_module` returned.
+    device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``auto`` takes a GPU where there is one.
+    precision : arithmetic; ``auto`` takes the fastest mode available.
+    output : what to return: ``pooled`` (as the model's own files say), ``cls``, ``mean``, ``last``, ``layer:K``, or
+        several of them with commas.
+    prompt : text in front of every text, or the name of a prompt that the model defines.
+    exif : turn images upright as their EXIF data says; upstream preprocessing does not.
+    threads : CPU threads while computing; None leaves torch's setting.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be used.
+    ColdpressError
+        For an unknown device, precision or output.
+
+    Examples
+    --------
+    >>> import coldpress
+    >>> extractor = coldpress.Extractor("all-MiniLM-L6-v2")
+    >>> extractor.embed(["A cat sits on the mat.", "The weather is fine."]).shape
+    (2, 384)
+    """
+
+    def __init__(
+        self,
+        model: str | Path | LoadedModel,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        output: str = "pooled",
+        prompt: str | None = None,
+        exif: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self._arguments = (model, device, precision, output, prompt, exif, threads)
+        self._choice = engine.choose_precision(precision)
+        self.device = _device(device)
+        loaded = model if isinstance(model, LoadedModel) else models.load(model, exif=exif)
+        self.model = _with_prompt(loaded, prompt)
+        self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
+        backbone = loaded.backbone.to(self.device)
+        backbone.prepare()
+        self._compute = Computer(backbone, self.outputs, self.device, threads)
+        self._preprocess = preprocessor_for(self.model.spec, loaded.directory)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Extractor:
+        """Return itself: it is frozen, and a copy of a backbone would only cost memory."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arguments, never the weights."""
+        return _rebuild, self._arguments
+
+    def __repr__(self) -> str:
+        return f"Extractor({self.name!r}, {self.modality}, dim={self.dim}, {self.precision}, {self.device})"
+
+    @property
+    def name(self) -> str:
+        """What the user called the model."""
+        return self.model.name
+
+    @property
+    def modality(self) -> Modality:
+        """What it takes: ``text`` or ``image``."""
+        return self.model.backbone.modality
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic that was chosen."""
+        return self._choice.mode
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Width of each output."""
+        return {output.name: self.model.backbone.dim(output) for output in self.outputs}
+
+    @property
+    def dim(self) -> int:
+        """Width of the first output."""
+        return next(iter(self.dims.values()))
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Everything that two sets of vectors must share to be comparable."""
+        fields = {
+            "numerics": NUMERICS,
+            "weights": self.model.weights,
+            "family": self.model.family,
+            "config": dict(self.model.config),
+            "preprocessing": asdict(self.model.spec),
+            "output": [asdict(output) for output in self.outputs],
+            "precision": self.precision,
+        }
+        return Fingerprint(fields)
+
+    def embed(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Embed items that are in memory.
+
+        Parameters
+        ----------
+        items : texts; or image paths, encoded bytes, PIL images or uint8 arrays (height, width, 3).
+
+        Returns
+        -------
+        (N, D) float32, one row an item in order; with several outputs, those side by side.
+
+        Raises
+        ------
+        ItemError
+            If an item cannot be embedded; names the first one. ``embed_to`` goes on past such items instead.
+        """
+        contents = self._contents(items)
+        size = CHUNK_ITEMS[self.modality]
+        chunks = [contents[i : i + size] for i in range(0, len(contents), size)]
+        rows, at = [], 0
+        for inputs in ordered_map(self._preprocess, chunks, min(_workers(self.modality), max(len(chunks), 1))):
+            vectors = self._compute(_good(inputs, at))
+            rows.append(np.concatenate(list(vectors.values()), axis=1))
+            if not (finite := np.isfinite(rows[-1]).all(axis=1)).all():
+                raise ItemError(f"item {at + int(finite.argmin())}: the vector holds NaN or infinity")
+            at += len(inputs)
+        return np.concatenate(rows) if rows else np.empty((0, sum(self.dims.values())), np.float32)
+
+    def certify(self, items: Sequence[Any] | npt.NDArray[Any], *, samples: int | None = None) -> Certificate:
+        """Compare the vectors of some items with the fp32 reference forward.
+
+        Parameters
+        ----------
+        items : as for :meth:`embed`; those that cannot be prepared are passed over.
+        samples : how many of them, evenly spread; by default 2 %, at least 16 and at most 64 texts or 32 images.
+
+        Raises
+        ------
+        ItemError
+            If none of the sampled items is usable.
+        """
+        contents = self._contents(items)
+        wanted = min(samples or sample_size(len(contents), self.modality), len(contents))
+        chosen = [contents[i] for i in np.linspace(0, len(contents) - 1, wanted).astype(int)] if wanted else []
+        good = [prepared for prepared in self._preprocess(chosen) if not isinstance(prepared, Failed)]
+        if not good:
+            raise ItemError(f"none of {len(chosen)} sampled items can be embedded; nothing to certify")
+        return engine.certify(self._compute, good, self.precision)
+
+    def run(
+        self,
+        out: str | Path,
+        source: str | Path | Sequence[Any] | Iterable[Any],
+        *,
+        dtype: str = "float16",
+        shard_rows: int = 65_536,
+        columns: Columns | None = None,
+        limit: int | None = None,
+        on_error: str = "skip",
+        workers: int | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Summary:
+        """Embed a source into a store on disk, or finish what an interrupted run has begun.
+
+        Parameters
+        ----------
+        out : directory of the store.
+        source : directory, file, pattern, URL, a list of those, or any iterable of items.
+        dtype : how vectors are stored: ``float16`` or ``float32``.
+        shard_rows : inputs per shard, the unit that is committed.
+        columns : which columns of csv, jsonl and parquet files to read.
+        limit : take only so many items from the front.
+        on_error : ``skip`` logs items that fail and goes on; ``fail`` stops at the first.
+        workers : threads that read and preprocess; by default one for text, one a core for images.
+        on_progress : called after each chunk, in the calling thread.
+
+        Returns
+        -------
+        Summary
+
+        Raises
+        ------
+        FingerprintMismatch
+            If `out` holds vectors of another space.
+        CertificateError, ItemError, SourceError, StoreError
+            Committed shards stay intact; the same call continues.
+        """
+        if on_error not in ("skip", "fail"):
+            raise ColdpressError(f"on_error is {on_error!r}, expected skip or fail")
+        if workers is not None and workers < 1:
+            raise ColdpressError(f"workers is {workers}, expected at least 1")
+        opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
+        options = RunOptions(workers or _workers(self.modality), on_error, on_progress)
+        with StoreWriter(
+            out,
+            fingerprint=self.fingerprint,
+            dims=self.dims,
+            dtype=dtype,
+            shard_rows=shard_rows,
+            model=self.name,
+            source=opened.name,
+            description=self.describe(),
+        ) as writer:
+            return engine.run(opened, self._preprocess, self._compute, writer, self._choice, options)
+
+    def embed_to(
+        self, out: str | Path, source: str | Path | Sequence[Any] | Iterable[Any], **options: Any
+    ) -> EmbeddingStore:
+        """Do what :meth:`run` does, with the same options, and open the store.
+
+        Returns
+        -------
+        EmbeddingStore
+        """
+        self.run(out, source, **options)
+        return EmbeddingStore(out)
+
+    def describe(self) -> dict[str, Any]:
+        """How to build this extractor again, as JSON values: the arguments that shape the vectors."""
+        _, _, _, output, prompt, exif, _ = self._arguments
+        return {"model": self.name, "modality": self.modality, "output": output, "prompt": prompt, "exif": exif}
+
+    def _contents(self, items: Sequence[Any] | npt.NDArray[Any]) -> list[Content]:
+        if isinstance(items, str | bytes | Path | Mapping | PIL.Image.Image):
+            raise ColdpressError(f"got one {type(items).__name__}, expected a list of items")
+        return [self._content(item) for item in items]
+
+    def _content(self, item: Any) -> Content:
+        if self.modality == "image" and isinstance(item, str | os.PathLike):
+            return FileRef(os.fspath(item))
+        return cast(Content, str(item) if isinstance(item, np.str_) else item)
+
+
+def _rebuild(model: str, device: str, precision: str, output: str, prompt: str, exif: bool, threads: int) -> Extractor:
+    return Extractor(
+        model, device=device, precision=precision, output=output, prompt=prompt, exif=exif, threads=threads
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise ColdpressError(f"device {name!r} is not available here; expected auto, cpu or, with a GPU, cuda")
+    return device
+
+
+def _with_prompt(loaded: LoadedModel, prompt: str | None) -> LoadedModel:
+    if prompt is None:
+        return loaded
+    if isinstance(loaded.spec, ImageSpec):
+        raise ColdpressError(f"{loaded.name} takes images; a prompt is for text models")
+    text = (loaded.prompts or {}).get(prompt, prompt)
+    return replace(loaded, spec=replace(loaded.spec, prompt=text))
+
+
+def _workers(modality: Modality) -> int:
+    return (os.cpu_count() or 1) if modality == "image" else 1
+
+
+def _good(inputs: Sequence[ModelInput | Failed], first: int) -> list[ModelInput]:
+    for i, prepared in enumerate(inputs):
+        if isinstance(prepared, Failed):
+            raise ItemError(f"item {first + i} cannot be embedded: {prepared.reason}")
+    return cast(list[ModelInput], list(inputs))
