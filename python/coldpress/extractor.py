@@ -79,7 +79,15 @@ class Extractor:
         exif: bool = False,
         threads: int | None = None,
     ) -> None:
-        self._arguments = (model, device, precision, output, prompt, exif, threads)
+        self._source = model
+        self._options: dict[str, Any] = {
+            "device": device,
+            "precision": precision,
+            "output": output,
+            "prompt": prompt,
+            "exif": exif,
+            "threads": threads,
+        }
         self._choice = engine.choose_precision(precision)
         self.device = _device(device)
         loaded = model if isinstance(model, LoadedModel) else models.load(model, exif=exif)
@@ -96,7 +104,7 @@ class Extractor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments, never the weights."""
-        return _rebuild, self._arguments
+        return _rebuild, (self._source, self._options)
 
     def __repr__(self) -> str:
         return f"Extractor({self.name!r}, {self.modality}, dim={self.dim}, {self.precision}, {self.device})"
@@ -259,8 +267,8 @@ class Extractor:
 
     def describe(self) -> dict[str, Any]:
         """How to build this extractor again, as JSON values: the arguments that shape the vectors."""
-        _, _, _, output, prompt, exif, _ = self._arguments
-        return {"model": self.name, "modality": self.modality, "output": output, "prompt": prompt, "exif": exif}
+        shaping = {name: self._options[name] for name in ("output", "prompt", "exif")}
+        return {"model": self.name, "modality": self.modality, **shaping}
 
     def _contents(self, items: Sequence[Any] | npt.NDArray[Any]) -> list[Content]:
         if isinstance(items, str | bytes | Path | Mapping | PIL.Image.Image):
@@ -273,10 +281,8 @@ class Extractor:
         return cast(Content, str(item) if isinstance(item, np.str_) else item)
 
 
-def _rebuild(model: str, device: str, precision: str, output: str, prompt: str, exif: bool, threads: int) -> Extractor:
-    return Extractor(
-        model, device=device, precision=precision, output=output, prompt=prompt, exif=exif, threads=threads
-    )
+def _rebuild(model: str | Path | LoadedModel, options: Mapping[str, Any]) -> Extractor:
+    return Extractor(model, **options)
 
 
 def _device(name: str) -> torch.device:

@@ -150,8 +150,9 @@ def from_transformers(directory: Path, spec: Spec, pooling: ops.Pooling | None, 
         from transformers.utils import logging as transformers_logging
     except ImportError:
         raise MissingExtra(f"The architecture of {directory.name}", "transformers", "transformers") from None
-    transformers_logging.set_verbosity_error()  # its report of dropped task heads and its progress bar are noise here
-    transformers_logging.disable_progress_bar()
+    quiet: Any = transformers_logging  # its report of dropped task heads and its progress bar are noise here
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
     try:
         network = AutoModel.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
