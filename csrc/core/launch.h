@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -23,25 +24,39 @@ using torch::stable::Tensor;
 
 // Tensors arrive already validated by the Python wrapper of the op (ops/<op>.py), which gives the
 // messages; these checks only keep a direct call of torch.ops.coldpress.* memory-safe.
-inline const float* floats(const Tensor& t) {
-  STD_TORCH_CHECK(t.scalar_type() == ScalarType::Float && t.is_cpu(),
-                  "coldpress: expected a float32 tensor on the CPU");
+// `what` is op and argument, as in "linear: x".
+inline const float* floats(const Tensor& t, const char* what) {
+  STD_TORCH_CHECK(t.scalar_type() == ScalarType::Float && t.is_cpu(), "coldpress::", what,
+                  " must be a float32 tensor on the CPU, like every other argument");
   return static_cast<const float*>(t.const_data_ptr());
 }
 
-inline const float* packed_floats(const Tensor& t) {
-  STD_TORCH_CHECK(t.is_contiguous(), "coldpress: expected a contiguous tensor");
-  return floats(t);
+inline const float* packed_floats(const Tensor& t, const char* what) {
+  STD_TORCH_CHECK(t.is_contiguous(), "coldpress::", what,
+                  " must be contiguous; pass .contiguous()");
+  return floats(t, what);
 }
 
 inline float* out_floats(Tensor& t) { return static_cast<float*>(t.mutable_data_ptr()); }
 
-inline const int32_t* bounds(const Tensor& t) {
+// cu_seqlens (B + 1), checked to cut `tokens` into B sequences of at least `shortest` tokens.
+inline const int32_t* bounds(const Tensor& t, int64_t tokens, int64_t shortest, const char* op) {
   STD_TORCH_CHECK(t.scalar_type() == ScalarType::Int && t.is_cpu() && t.is_contiguous() &&
                       t.dim() == 1 && t.numel() >= 1,
-                  "coldpress: cu_seqlens must be a contiguous int32 vector on the CPU");
-  return static_cast<const int32_t*>(t.const_data_ptr());
+                  "coldpress::", op, ": cu_seqlens must be a contiguous int32 vector on the CPU");
+  const auto* ends = static_cast<const int32_t*>(t.const_data_ptr());
+  const int64_t B = t.numel() - 1;
+  STD_TORCH_CHECK(ends[0] == 0 && ends[B] == tokens, "coldpress::", op,
+                  ": cu_seqlens must run from 0 to the number of tokens, ", tokens);
+  for (int64_t b = 0; b < B; ++b) {
+    STD_TORCH_CHECK(ends[b + 1] - ends[b] >= shortest, "coldpress::", op, ": sequence ", b, " has ",
+                    ends[b + 1] - ends[b], " tokens, expected at least ", shortest);
+  }
+  return ends;
 }
+
+// Rows of a tensor (..., D); none where D is 0.
+inline int64_t row_count(const Tensor& t) { return t.size(-1) > 0 ? t.numel() / t.size(-1) : 0; }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -37,11 +37,11 @@ namespace {
 constexpr int64_t kTaskRows = 32;
 
 Tensor bias_gelu(const Tensor& x, const Tensor& bias, bool tanh) {
-  const int64_t D = x.size(-1), rows = x.numel() / D;
+  const int64_t D = x.size(-1), rows = row_count(x);
   STD_TORCH_CHECK(bias.numel() == D, "coldpress::bias_gelu: bias must have the width of x");
   Tensor out = torch::stable::empty_like(x);
-  const float* x_data = packed_floats(x);
-  const float* bias_data = packed_floats(bias);
+  const float* x_data = packed_floats(x, "bias_gelu: x");
+  const float* bias_data = packed_floats(bias, "bias_gelu: bias");
   float* out_data = out_floats(out);
   const auto kernel = COLDPRESS_SELECT(bias_gelu_rows);
   const Activation activation = tanh ? Activation::gelu_tanh : Activation::gelu;

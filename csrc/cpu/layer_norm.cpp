@@ -69,12 +69,12 @@ constexpr int64_t kTaskRows = 64;
 
 void run(const Tensor& x, const float* residual, const Tensor& weight, const Tensor& bias,
          double eps, Tensor& normed, float* summed) {
-  const int64_t D = x.size(-1), rows = x.numel() / D;
+  const int64_t D = x.size(-1), rows = row_count(x);
   STD_TORCH_CHECK(weight.numel() == D && bias.numel() == D,
                   "coldpress::layer_norm: weight and bias must have the width of x");
-  const float* x_data = packed_floats(x);
-  const float* w_data = packed_floats(weight);
-  const float* b_data = packed_floats(bias);
+  const float* x_data = packed_floats(x, "layer_norm: x");
+  const float* w_data = packed_floats(weight, "layer_norm: weight");
+  const float* b_data = packed_floats(bias, "layer_norm: bias");
   float* normed_data = out_floats(normed);
   const auto kernel = COLDPRESS_SELECT(layer_norm_rows);
   for_each_task(ceil_div(rows, kTaskRows), [&](int64_t task) {
@@ -97,7 +97,8 @@ std::tuple<Tensor, Tensor> add_layer_norm(const Tensor& x, const Tensor& residua
                   "coldpress::add_layer_norm: residual must have the shape of x");
   Tensor normed = torch::stable::empty_like(x);
   Tensor summed = torch::stable::empty_like(x);
-  run(x, packed_floats(residual), weight, bias, eps, normed, out_floats(summed));
+  run(x, packed_floats(residual, "add_layer_norm: residual"), weight, bias, eps, normed,
+      out_floats(summed));
   return {normed, summed};
 }
 

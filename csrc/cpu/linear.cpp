@@ -77,13 +77,13 @@ Activation activation_named(const std::string& name) {
 Tensor linear(const Tensor& x, const Tensor& packed, const Tensor& bias,
               const std::string& activation) {
   const int64_t M = x.size(0), K = x.size(1), N = bias.size(0), panels = packed.size(0);
-  STD_TORCH_CHECK(packed.dim() == 3 && packed.size(1) == K && packed.size(2) == kPanel &&
-                      panels == ceil_div(N, kPanel),
+  STD_TORCH_CHECK(x.dim() == 2 && bias.dim() == 1 && packed.dim() == 3 && packed.size(1) == K &&
+                      packed.size(2) == kPanel && panels == ceil_div(N, kPanel),
                   "coldpress::linear: packed weights do not fit x (M, K) and bias (N)");
   Tensor out = torch::stable::new_empty(x, {M, N});
-  const float* x_data = packed_floats(x);
-  const float* w_data = packed_floats(packed);
-  const float* b_data = packed_floats(bias);
+  const float* x_data = packed_floats(x, "linear: x");
+  const float* w_data = packed_floats(packed, "linear: packed");
+  const float* b_data = packed_floats(bias, "linear: bias");
   float* out_data = out_floats(out);
   const Activation epilogue = activation_named(activation);
   const auto kernel = COLDPRESS_SELECT(linear_panel);

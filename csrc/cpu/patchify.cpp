@@ -48,17 +48,18 @@ namespace {
 
 Tensor patchify(const Tensor& images, int64_t patch, const Tensor& scale, const Tensor& shift) {
   const int64_t B = images.size(0), height = images.size(1), width = images.size(2);
-  STD_TORCH_CHECK(images.scalar_type() == ScalarType::Byte && images.is_contiguous() &&
-                      images.is_cpu() && images.dim() == 4 && images.size(3) == 3 && patch > 0 &&
-                      height % patch == 0 && width % patch == 0 && scale.numel() == 3 &&
-                      shift.numel() == 3,
-                  "coldpress::patchify: expected (B, H, W, 3) uint8, H and W multiples of patch");
+  STD_TORCH_CHECK(
+      images.scalar_type() == ScalarType::Byte && images.is_contiguous() && images.is_cpu() &&
+          images.dim() == 4 && images.size(3) == 3 && patch > 0 && height % patch == 0 &&
+          width % patch == 0 && scale.numel() == 3 && shift.numel() == 3,
+      "coldpress::patchify: expected contiguous images (B, H, W, 3) uint8 on the CPU, H and "
+      "W multiples of patch, and three values each in scale and shift");
   const int64_t rows = height / patch, features = 3 * patch * patch;
   Tensor out =
       torch::stable::new_empty(images, {B * rows * (width / patch), features}, ScalarType::Float);
   const auto* pixels = static_cast<const uint8_t*>(images.const_data_ptr());
-  const float* scale_data = packed_floats(scale);
-  const float* shift_data = packed_floats(shift);
+  const float* scale_data = packed_floats(scale, "patchify: scale");
+  const float* shift_data = packed_floats(shift, "patchify: shift");
   float* out_data = out_floats(out);
   const auto kernel = COLDPRESS_SELECT(patchify_row);
   for_each_task(B * rows, [&](int64_t row) {

@@ -5,7 +5,8 @@
 
 namespace coldpress {
 
-// One sequence of T >= 1 token vectors (T, D) -> out (D). Non-finite sums pass through unchanged.
+// One sequence of T >= 1 token vectors (T, D) -> out (D). A NaN makes all of a normalised vector
+// NaN.
 COLDPRESS_KERNEL(pool_sequence, const float* tokens, int64_t T, int64_t D, Pooling pooling,
                  bool normalize, float* out)
 
@@ -33,7 +34,7 @@ void pool_sequence(const float* tokens, int64_t T, int64_t D, Pooling pooling, b
   }
   if (!normalize) return;
   const float norm = __builtin_sqrtf(reduce_add(squares));
-  const Vec scale = Vec::set(1.0f / (norm > 1e-12f ? norm : 1e-12f));
+  const Vec scale = Vec::set(1.0f / (norm < 1e-12f ? 1e-12f : norm));
   for (int64_t d = 0; d < D; d += kLanes) {
     store_first(load_first(out + d, D - d) * scale, out + d, D - d);
   }
@@ -59,11 +60,13 @@ void cast_row(const float* row, int64_t D, void* out, int64_t at) {
 Tensor pool(const Tensor& tokens, const Tensor& cu_seqlens, const std::string& pooling,
             bool normalize, ScalarType dtype) {
   const int64_t D = tokens.size(1), B = cu_seqlens.numel() - 1;
-  const int32_t* ends = bounds(cu_seqlens);
-  STD_TORCH_CHECK(ends[0] == 0 && ends[B] == tokens.size(0),
-                  "coldpress::pool: cu_seqlens must run from 0 to the number of tokens");
+  STD_TORCH_CHECK(tokens.dim() == 2 && (dtype == ScalarType::Float || dtype == ScalarType::Half ||
+                                        dtype == ScalarType::BFloat16),
+                  "coldpress::pool: expected tokens (T, D) and an output in float32, float16 or "
+                  "bfloat16");
+  const int32_t* ends = bounds(cu_seqlens, tokens.size(0), 1, "pool");
   Tensor out = torch::stable::new_empty(tokens, {B, D}, dtype);
-  const float* data = packed_floats(tokens);
+  const float* data = packed_floats(tokens, "pool: tokens");
   void* out_data = out.mutable_data_ptr();
   STD_TORCH_CHECK(pooling == "mean" || pooling == "cls" || pooling == "last",
                   "coldpress::pool: unknown pooling ", pooling);
@@ -74,7 +77,6 @@ Tensor pool(const Tensor& tokens, const Tensor& cu_seqlens, const std::string& p
   for_each_task(B, [&](int64_t b) {
     const float* sequence = data + ends[b] * D;
     const int64_t T = ends[b + 1] - ends[b];
-    STD_TORCH_CHECK(T > 0, "coldpress::pool: a sequence without tokens has no vector");
     if (dtype == ScalarType::Float) {
       kernel(sequence, T, D, how, normalize, static_cast<float*>(out_data) + b * D);
       return;

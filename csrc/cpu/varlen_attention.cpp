@@ -96,18 +96,17 @@ Tensor varlen_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   for (const Tensor* t : {&q, &k, &v}) {
     STD_TORCH_CHECK(
         t->dim() == 3 && t->size(0) == tokens && t->size(1) == heads && t->size(2) == width &&
-            (tokens < 2 || t->stride(0) == stride) && t->stride(1) == width && t->stride(2) == 1,
-        "coldpress::varlen_attention: q, k, v must be (T, H, D) alike, rows contiguous");
+            (tokens < 2 || t->stride(0) == stride) && (heads < 2 || t->stride(1) == width) &&
+            (width < 2 || t->stride(2) == 1),
+        "coldpress::varlen_attention: q, k, v must be (T, H, D) alike, with one stride between "
+        "tokens and contiguous heads and widths; pass .contiguous() of all three");
   }
-  const int32_t* ends = bounds(cu_seqlens);
+  const int32_t* ends = bounds(cu_seqlens, tokens, 0, "varlen_attention");
   const int64_t sequences = cu_seqlens.numel() - 1;
-  STD_TORCH_CHECK(
-      ends[0] == 0 && ends[sequences] == tokens,
-      "coldpress::varlen_attention: cu_seqlens must run from 0 to the number of tokens");
   Tensor out = torch::stable::new_empty(q, {tokens, heads * width});
-  const float* q_data = floats(q);
-  const float* k_data = floats(k);
-  const float* v_data = floats(v);
+  const float* q_data = floats(q, "varlen_attention: q");
+  const float* k_data = floats(k, "varlen_attention: k");
+  const float* v_data = floats(v, "varlen_attention: v");
   float* out_data = out_floats(out);
   const auto kernel = COLDPRESS_SELECT(attention_head);
   for_each_task(sequences * heads, [&](int64_t task) {

@@ -29,8 +29,7 @@ def read_tensors(directory: Path) -> dict[str, torch.Tensor]:
         If there is no weight file, if it is damaged, or if a pickle holds code.
     """
     if (directory / _SAFE_INDEX).is_file():
-        shards = json.loads((directory / _SAFE_INDEX).read_text())["weight_map"].values()
-        names = sorted({Path(shard).name for shard in shards})
+        names = _read_index(directory / _SAFE_INDEX)
     elif (directory / _SAFE).is_file():
         names = [_SAFE]
     elif (directory / _PICKLED).is_file():
@@ -48,6 +47,15 @@ def read_tensors(directory: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def _read_index(path: Path) -> list[str]:
+    """Read which files hold the tensors of a checkpoint that is split."""
+    try:
+        shards = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+        return sorted({Path(shard).name for shard in shards})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} cannot be read: {error!r}; expected a weight_map of tensors to files") from error
+
+
 def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -56,6 +64,8 @@ def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
             f"{path} is refused: it holds more than tensors, or is damaged ({str(error).splitlines()[0]}). "
             "Convert it to safetensors where you trust it."
         ) from error
+    if not isinstance(loaded, dict):
+        raise ModelError(f"{path} holds a {type(loaded).__name__}, expected a dict of tensors by name")
     return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, torch.Tensor)}
 
 
@@ -103,11 +113,10 @@ def assign(model: nn.Module, names: WeightMap, tensors: Mapping[str, torch.Tenso
         for ours, parts in names.items():
             if any(part not in tensors for part in parts):
                 continue
-            value = torch.cat([tensors[part].float() for part in parts])
-            if value.shape != parameters[ours].shape:
-                misshaped.append(f"{' + '.join(parts)} is {tuple(value.shape)}, not {tuple(parameters[ours].shape)}")
+            if wrong := _misfits(parts, tensors, parameters[ours].shape):
+                misshaped += wrong
                 continue
-            parameters[ours].copy_(value)
+            parameters[ours].copy_(torch.cat([tensors[part].float() for part in parts]))
     problems = [
         f"{what}: {_some(found)}"
         for what, found in (("missing", missing), ("unexpected", unexpected), ("wrong shape", misshaped))
@@ -115,6 +124,32 @@ def assign(model: nn.Module, names: WeightMap, tensors: Mapping[str, torch.Tenso
     ]
     if problems:
         raise ModelError(f"the weights do not fit config.json; {'; '.join(problems)}")
+
+
+def expect_shapes(tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check tensors that a family is about to reshape; those that are not there are left to :func:`assign`.
+
+    Raises
+    ------
+    ModelError
+        One error that lists all tensors of another shape.
+    """
+    wrong = [_misfit(name, tensors[name], shape) for name, shape in shapes.items() if name in tensors]
+    if any(wrong):
+        raise ModelError(f"the weights do not fit config.json; wrong shape: {_some(filter(None, wrong))}")
+
+
+def _misfits(parts: Sequence[str], tensors: Mapping[str, torch.Tensor], shape: torch.Size) -> list[str]:
+    """Say which of the tensors that make up one parameter keep them from doing so."""
+    found = [tensors[part].shape for part in parts]
+    if all(f[1:] == shape[1:] for f in found) and sum(f[0] for f in found) == shape[0]:
+        return []
+    expected = (shape[0] // len(parts), *shape[1:])
+    return [wrong for part in parts if (wrong := _misfit(part, tensors[part], expected))]
+
+
+def _misfit(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> str:
+    return "" if tensor.shape == shape else f"{name} is {tuple(tensor.shape)}, not {shape}"
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

@@ -6,7 +6,7 @@ Source: the register blocking follows Goto and van de Geijn, *Anatomy of High-Pe
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch.nn import functional as F
@@ -75,11 +75,14 @@ def linear(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, activation
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes or the name of the activation do not fit.
     """
-    if x.dim() != 2 or packed.dim() != 3 or packed.shape[1] != x.shape[1] or packed.shape[0] != -(-len(bias) // PANEL):
+    fits = x.dim() == 2 and bias.dim() == 1 and packed.shape == (-(-len(bias) // PANEL), x.shape[1], PANEL)
+    if not fits:
         raise ValueError(
             f"linear: got x {tuple(x.shape)}, packed {tuple(packed.shape)}, bias {tuple(bias.shape)}; "
             f"expected (M, K), (ceil(N / {PANEL}), K, {PANEL}), (N,)"
         )
+    if activation not in get_args(Activation):
+        raise ValueError(f"linear: got activation {activation!r}, expected one of {', '.join(get_args(Activation))}")
     return _linear(x, packed, bias, activation)  # type: ignore[no-any-return]

@@ -46,10 +46,14 @@ def patchify(images: torch.Tensor, patch: int, scale: torch.Tensor, shift: torch
     Raises
     ------
     ValueError
-        If `images` has another shape or dtype, or is no multiple of `patch`.
+        If `images` has another shape or dtype or is no multiple of `patch`, or `scale` or `shift` is not (3,).
     """
     if images.dim() != 4 or images.shape[3] != 3 or images.dtype != torch.uint8:
         raise ValueError(f"patchify: got {images.dtype} {tuple(images.shape)}, expected uint8 (B, height, width, 3)")
-    if images.shape[1] % patch or images.shape[2] % patch:
-        raise ValueError(f"patchify: {images.shape[1]}x{images.shape[2]} pixels are no multiple of patch {patch}")
+    if patch < 1 or images.shape[1] % patch or images.shape[2] % patch:
+        raise ValueError(
+            f"patchify: got {images.shape[1]}x{images.shape[2]} pixels, expected multiples of patch {patch}"
+        )
+    if scale.shape != (3,) or shift.shape != (3,):
+        raise ValueError(f"patchify: got scale {tuple(scale.shape)}, shift {tuple(shift.shape)}; expected (3,) each")
     return _patchify(images, patch, scale, shift)  # type: ignore[no-any-return]

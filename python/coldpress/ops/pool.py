@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch.nn import functional as F
@@ -21,7 +21,9 @@ def pool_reference(
 ) -> torch.Tensor:
     """Plain torch."""
     begins, ends = cu_seqlens[:-1].long(), cu_seqlens[1:].long()
-    if pooling == "mean":
+    if not len(ends):  # segment_reduce refuses it
+        pooled = tokens
+    elif pooling == "mean":
         sums = torch.segment_reduce(tokens, "sum", lengths=(ends - begins).to(tokens.device), axis=0)
         pooled = sums / (ends - begins).unsqueeze(1)
     else:
@@ -71,12 +73,15 @@ def pool(
     Raises
     ------
     ValueError
-        If the shapes or the dtype do not fit.
+        If the shapes, the dtypes or the name of the pooling do not fit.
     """
-    if tokens.dim() != 2 or cu_seqlens.dim() != 1:
+    if tokens.dim() != 2 or cu_seqlens.dim() != 1 or cu_seqlens.dtype != torch.int32:
         raise ValueError(
-            f"pool: got tokens {tuple(tokens.shape)}, cu_seqlens {tuple(cu_seqlens.shape)}; expected (T, D), (B + 1,)"
+            f"pool: got tokens {tuple(tokens.shape)}, cu_seqlens {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}; "
+            "expected (T, D), int32 (B + 1,)"
         )
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"pool: got pooling {pooling!r}, expected one of {', '.join(get_args(Pooling))}")
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"pool: got dtype {dtype}, expected float32, float16 or bfloat16")
     return _pool(tokens, cu_seqlens, pooling, normalize, dtype)  # type: ignore[no-any-return]

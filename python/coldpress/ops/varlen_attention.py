@@ -55,11 +55,12 @@ def varlen_attention(
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes differ, or `cu_seqlens` is not an int32 vector.
     """
-    if q.dim() != 3 or k.shape != q.shape or v.shape != q.shape or cu_seqlens.dim() != 1:
+    shapes_fit = q.dim() == 3 and k.shape == q.shape and v.shape == q.shape and cu_seqlens.dim() == 1
+    if not shapes_fit or cu_seqlens.dtype != torch.int32:
         raise ValueError(
             f"varlen_attention: got q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}, "
-            f"cu_seqlens {tuple(cu_seqlens.shape)}; expected (T, H, D) three times and (B + 1,)"
+            f"cu_seqlens {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}; expected (T, H, D) three times, int32 (B + 1,)"
         )
     return _varlen_attention(q, k, v, cu_seqlens, scale)  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""The demo: documentation of this Python installation, embedded, indexed, classified and reported."""

@@ -1,0 +1,84 @@
+"""Options that several commands share, spelled once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from coldpress.data import Columns
+
+_READING, _MODEL, _MACHINE = "Reading", "Model", "Machine"
+
+
+class Precision(str, Enum):
+    """Arithmetic of the forward pass."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+    FP8 = "fp8"
+
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE",
+        help="Directory of images, image files, .txt, .jsonl, .csv, .parquet, a pattern, or a URL such as s3://…",
+        show_default=False,
+    ),
+]
+StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Written by coldpress embed.", show_default=False)]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN", help="Column with the text. [dim]Default: found by its name.[/]", rich_help_panel=_READING
+    ),
+]
+ImageColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column with the image or its path.", rich_help_panel=_READING)
+]
+KeyColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN", help="Column with unique keys. [dim]Default: file and line.[/]", rich_help_panel=_READING
+    ),
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column to keep as the label.", rich_help_panel=_READING)
+]
+Limit = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Read only the first so many items.", rich_help_panel=_READING)
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="Arithmetic; auto: the fastest available.", rich_help_panel=_MODEL)
+]
+ModelOverride = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="Where the model lies now, if it has moved.", rich_help_panel=_MODEL),
+]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MACHINE)]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="CPU threads. [dim]Default: all.[/]", rich_help_panel=_MACHINE)
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Threads that read and decode. [dim]Default: by kind of data.[/]",
+        rich_help_panel=_MACHINE,
+    ),
+]
+
+
+def columns(text: str | None, image: str | None, key: str | None, label: str | None) -> Columns:
+    """The four column options as one value."""
+    from coldpress.data import Columns
+
+    return Columns(text=text, image=image, key=key, label=label)

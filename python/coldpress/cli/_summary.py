@@ -1,0 +1,75 @@
+"""What a run did, for people: headline, failures, certificate, stages, bottleneck."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from coldpress.cli._format import bar, count, duration, facts, table
+from coldpress.cli._outcomes import first_failures, render_failures
+
+if TYPE_CHECKING:
+    from coldpress.engine import Summary
+    from coldpress.store import EmbeddingStore
+    from coldpress.types import Certificate
+
+WAITING = {"wait_input": "waiting for inputs", "wait_write": "waiting for the disk"}
+
+
+def render_summary(console: Console, summary: Summary, store: EmbeddingStore) -> None:
+    """Everything that is worth knowing after a run, on about a dozen lines."""
+    fresh = summary.inputs - summary.resumed
+    head = Text.assemble(("✓ ", "green"), (count(summary.rows, "vector"), "bold"), f" in {summary.store}")
+    if fresh:
+        head.append(f"  ({count(fresh, 'input')} in {duration(summary.seconds)}, {summary.rows_per_s:,.0f}/s)", "dim")
+    else:
+        head.append("  (complete already, nothing to do)", "dim")
+    console.print(head, soft_wrap=True)
+    console.print(facts(_counts(summary)))
+    render_failures(console, first_failures(store), store.failed, store.path)
+    if fresh:
+        console.print()
+        console.print(stage_table(summary))
+        console.print(summary.bottleneck, style="dim", soft_wrap=True)
+
+
+def _counts(summary: Summary) -> dict[str, object]:
+    certificate = summary.certificate
+    return {
+        "failed": Text(f"{summary.failed:,}", style="red") if summary.failed else None,
+        "duplicates": f"{summary.duplicates:,} (computed once)" if summary.duplicates else None,
+        "truncated": f"{count(summary.truncated, 'text')} longer than the model takes" if summary.truncated else None,
+        "resumed": f"{summary.resumed:,} inputs from an earlier run" if summary.resumed else None,
+        "precision": f"{summary.precision} ({summary.precision_reason})",
+        "certificate": None if certificate is None else certificate_line(certificate),
+    }
+
+
+def certificate_line(certificate: Certificate) -> Text:
+    """A certificate on one line, green or red."""
+    verdict = ("passed", "green") if certificate.passed else ("failed", "red")
+    return Text.assemble(
+        verdict,
+        f": on {count(certificate.samples, 'item')} mean cosine {certificate.cosine_mean:.6f}, "
+        f"lowest {certificate.cosine_min:.6f}, {certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.1%}"
+        " with the fp32 reference",
+    )
+
+
+def stage_table(summary: Summary) -> Table:
+    """Busy seconds of every stage; stages overlap, so that shares need not sum to 100 %."""
+    shown = table("stage", ">busy", ">share of the run", "")
+    for name, seconds in summary.stages.items():
+        share = seconds / summary.seconds if summary.seconds else 0.0
+        style = "dim" if name in WAITING else ""
+        colour = "bright_black" if name in WAITING else "cyan"
+        shown.add_row(
+            Text(WAITING.get(name, name), style),
+            Text(duration(seconds), style),
+            Text(f"{share:.0%}", style),
+            Text(bar(share), colour),
+        )
+    return shown

@@ -1,0 +1,82 @@
+"""``coldpress certify``: how close vectors are to the fp32 reference, without storing any."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from coldpress.cli import _options as options
+from coldpress.cli._command import Command, Result
+from coldpress.cli._format import facts
+from coldpress.cli._progress import loading
+from coldpress.cli._summary import certificate_line
+
+if TYPE_CHECKING:
+    from coldpress import Columns, Extractor
+
+POOL_ITEMS = 4096
+"""Items of the front of the source that the sample is drawn from, where no limit says otherwise."""
+
+
+def certify(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Directory or hub id.", show_default=False)],
+    data: Annotated[
+        list[str],
+        typer.Option(metavar="SOURCE", help="Your own items; may be repeated.", show_default=False),
+    ],
+    samples: Annotated[int, typer.Option(metavar="N", min=1, help="Items to compare.")] = 64,
+    precision: options.PrecisionOption = options.Precision.AUTO,
+    text_column: options.TextColumn = None,
+    image_column: options.ImageColumn = None,
+    limit: options.Limit = POOL_ITEMS,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+) -> Result:
+    """Compare the vectors of some of your items with the fp32 reference forward.
+
+    Exits 1 if they are too far apart. [dim]embed[/] does the same on a sample of every run.
+    """
+    with loading(model):
+        from coldpress import Extractor
+
+        extractor = Extractor(model, device=device, precision=precision.value, threads=threads)
+    contents = _contents(extractor, data, options.columns(text_column, image_column, None, None), limit)
+    certificate = extractor.certify(contents, samples=samples)
+
+    def render(console: Console) -> None:
+        verdict = Text("✓ certified", "green bold") if certificate.passed else Text("✗ not certified", "red bold")
+        console.print(verdict)
+        values = {
+            "model": f"{extractor.name} on {extractor.device}",
+            "precision": certificate.precision,
+            "certificate": certificate_line(certificate),
+            "largest error": f"{certificate.max_abs_error:.2g} in any component",
+        }
+        console.print(facts(values))
+
+    failure = None if certificate.passed else f"{certificate.precision} vectors are too far from the fp32 reference"
+    return Result({"model": extractor.name, **certificate.to_json()}, render, failure)
+
+
+def _contents(extractor: Extractor, data: list[str], columns: Columns, limit: int | None) -> list[object]:
+    from coldpress.data import open_source
+    from coldpress.types import Failed
+
+    source = open_source(data, modality=extractor.modality, columns=columns)
+    items = islice(source.items(), limit or POOL_ITEMS)
+    return [item.content for item in items if not isinstance(item.content, Failed)]
+
+
+COMMAND = Command(
+    certify,
+    group="Extract",
+    position=2,
+    examples=(
+        "coldpress certify all-MiniLM-L6-v2 --data notes.txt",
+        "coldpress certify facebook/dinov2-small --data photos/ --samples 128",
+    ),
+)

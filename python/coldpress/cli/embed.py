@@ -1,0 +1,141 @@
+"""``coldpress embed``: a source of items to a store of vectors."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from coldpress.cli import _options as options
+from coldpress.cli._command import Command, Result
+from coldpress.cli._outcomes import first_failures
+from coldpress.cli._progress import ProgressDisplay, loading
+from coldpress.cli._summary import render_summary
+
+
+class Dtype(str, Enum):
+    """How vectors are stored."""
+
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+class OnError(str, Enum):
+    """What a bad item does to the run."""
+
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+def embed(
+    sources: options.Sources,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Model directory, all-MiniLM-L6-v2 (packaged), or a hub id.",
+            show_default=False,
+            rich_help_panel="Model",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="STORE", help="Directory of the store.", show_default=False, rich_help_panel="Store")
+    ],
+    precision: options.PrecisionOption = options.Precision.AUTO,
+    output: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES", help="pooled, cls, mean, last, layer:K, or several with commas.", rich_help_panel="Model"
+        ),
+    ] = "pooled",
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Text in front of every text, or a prompt that the model names.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
+    exif: Annotated[
+        bool, typer.Option("--exif", help="Turn images upright as their EXIF data says.", rich_help_panel="Model")
+    ] = False,
+    text_column: options.TextColumn = None,
+    image_column: options.ImageColumn = None,
+    key_column: options.KeyColumn = None,
+    label_column: options.LabelColumn = None,
+    limit: options.Limit = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="Log items that fail and go on, or stop.", rich_help_panel="Reading")
+    ] = OnError.SKIP,
+    dtype: Annotated[Dtype, typer.Option(help="How vectors are stored.", rich_help_panel="Store")] = Dtype.FLOAT16,
+    shard_rows: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Inputs per shard, the unit of resuming.", rich_help_panel="Store")
+    ] = 65_536,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+) -> Result:
+    """Embed images or texts into a store of vectors on disk.
+
+    Run the same command again after an interruption: it continues where the last complete shard ends. An item that
+    cannot be embedded does not stop the run; the store's outcomes say why.
+    """
+    with loading(model):
+        from coldpress import EmbeddingStore, Extractor
+
+        extractor = Extractor(
+            model,
+            device=device,
+            precision=precision.value,
+            output=output,
+            prompt=prompt,
+            exif=exif,
+            threads=threads,
+        )
+    try:
+        with ProgressDisplay() as progress:
+            summary = extractor.run(
+                out,
+                sources,
+                dtype=dtype.value,
+                shard_rows=shard_rows,
+                columns=options.columns(text_column, image_column, key_column, label_column),
+                limit=limit,
+                on_error=on_error.value,
+                workers=workers,
+                on_progress=progress,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_what_is_safe(out)) from None
+    store = EmbeddingStore(out)
+
+    def render(console: Console) -> None:
+        render_summary(console, summary, store)
+        console.print(f"\n[dim]Next:[/] coldpress index {out} --out {out.with_suffix('.index')}", soft_wrap=True)
+
+    return Result({**summary.to_json(), "failures": first_failures(store)}, render)
+
+
+def _what_is_safe(out: Path) -> str:
+    from coldpress import ColdpressError, EmbeddingStore
+
+    try:
+        inputs = EmbeddingStore(out).inputs
+    except ColdpressError:
+        inputs = 0
+    return f"{inputs:,} inputs are safe in {out}; run the same command again to continue from there"
+
+
+COMMAND = Command(
+    embed,
+    group="Extract",
+    position=1,
+    examples=(
+        "coldpress embed photos/ --model facebook/dinov2-small --out photos.store",
+        "coldpress embed reviews.csv --label-column stars --model all-MiniLM-L6-v2 --out reviews.store",
+        "coldpress embed 's3://bucket/part-*.parquet' --model ./e5-small --prompt 'passage: ' --out passages.store",
+    ),
+)

@@ -1,0 +1,101 @@
+"""``coldpress index``: a store to a FAISS index."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from coldpress.cli import _options as options
+from coldpress.cli import _terminal as terminal
+from coldpress.cli._command import Command, Result
+from coldpress.cli._format import count, directory_size, duration, facts, size
+
+
+class Kind(str, Enum):
+    """How neighbours are found."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    IVF = "ivf"
+
+
+class Metric(str, Enum):
+    """What near means."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+
+
+def index(
+    store: options.StorePath,
+    out: Annotated[Path, typer.Option(metavar="INDEX", help="Directory of the index.", show_default=False)],
+    kind: Annotated[
+        Kind, typer.Option(help="exact compares with every row, ivf with clusters; auto: by the number of rows.")
+    ] = Kind.AUTO,
+    metric: Annotated[Metric, typer.Option(help="Cosine scales vectors to unit length.")] = Metric.COSINE,
+    output: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which output, of a store that holds several.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="For the clustering and the recall measurement.")] = 0,
+    threads: options.Threads = None,
+) -> Result:
+    """Build a FAISS index of a store and measure its recall."""
+    from coldpress import EmbeddingStore, VectorIndex
+
+    started = time.perf_counter()
+    opened = EmbeddingStore(store)
+    if not opened.complete:
+        terminal.complain(f"warning: {store} is incomplete: only its {count(len(opened), 'row')} so far are indexed")
+    built = VectorIndex.build(opened, kind=kind.value, metric=metric.value, output=output, threads=threads, seed=seed)
+    built.save(out)
+    seconds, num_bytes = time.perf_counter() - started, directory_size(out)
+    data = {
+        "index": str(out),
+        "rows": len(built),
+        "dim": built.dim,
+        "kind": built.kind,
+        "metric": built.metric,
+        "model": built.model,
+        "bytes": num_bytes,
+        "seconds": round(seconds, 4),
+        "settings": dict(built.settings),
+    }
+
+    def render(console: Console) -> None:
+        head = Text.assemble(("✓ ", "green"), (count(len(built), "vector"), "bold"), f" indexed in {out}")
+        head.append(f"  ({duration(seconds)})", "dim")
+        console.print(head, soft_wrap=True)
+        console.print(
+            facts(index_facts(built.kind, built.metric, built.settings["recall_at_10"]) | {"size": size(num_bytes)})
+        )
+        console.print(f"\n[dim]Next:[/] coldpress search {out} {_query(opened)} --store {store}", soft_wrap=True)
+
+    return Result(data, render)
+
+
+def index_facts(kind: str, metric: str, recall: float) -> dict[str, object]:
+    """What matters of an index."""
+    how = "every row is compared" if kind == "exact" else "rows of the nearest clusters are compared"
+    return {"kind": f"{kind} ({how})", "metric": metric, "recall@10": f"{recall:.3f}"}
+
+
+def _query(store: object) -> str:
+    modality = getattr(store, "description", {}).get("modality")
+    return "--image FILE" if modality == "image" else '--text "…"'
+
+
+COMMAND = Command(
+    index,
+    group="Search",
+    position=1,
+    examples=(
+        "coldpress index photos.store --out photos.index",
+        "coldpress index passages.store --out passages.index --kind ivf",
+    ),
+)

@@ -1,0 +1,46 @@
+"""``coldpress info``: this machine, or what a model, store, index or head is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coldpress.cli import _machine, _things
+from coldpress.cli._command import Command, Result
+
+
+def info(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL|STORE|INDEX|HEAD", help="Left out: this machine.", show_default=False),
+    ] = None,
+) -> Result:
+    """Show what coldpress has to work with here, or what a model, store, index or head is."""
+    if what is None:
+        return _machine.describe()
+    path = Path(what)
+    if (path / "manifest.json").is_file():
+        return _things.describe_store(path)
+    if (path / "index.json").is_file() and _format(path / "index.json") == "coldpress-index":
+        return _things.describe_index(path)
+    if (path / "head.safetensors").is_file():
+        return _things.describe_head(path)
+    return _things.describe_model(what)
+
+
+def _format(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes()).get("format")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+COMMAND = Command(
+    info,
+    group="Start here",
+    position=2,
+    examples=("coldpress info", "coldpress info photos.store", "coldpress info all-MiniLM-L6-v2 --json"),
+)

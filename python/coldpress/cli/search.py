@@ -1,0 +1,96 @@
+"""``coldpress search``: the nearest neighbours of a text, an image or a key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from coldpress.cli import _options as options
+from coldpress.cli._command import Command, Result
+from coldpress.cli._extractors import embed_output, extractor_for
+from coldpress.cli._format import clip, table
+from coldpress.cli._originals import Originals
+
+if TYPE_CHECKING:
+    from coldpress import VectorIndex
+
+
+def search(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Written by coldpress index.", show_default=False)],
+    text: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Find what is near this text.", rich_help_panel="Query")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Find what is near this image.", rich_help_panel="Query")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Find what is near this item of the index.", rich_help_panel="Query"),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Neighbours.", rich_help_panel="Query")] = 10,
+    store: Annotated[
+        Path | None,
+        typer.Option(metavar="STORE", help="Show labels and texts too, found through this store."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which output the index was built of, where the store holds several."),
+    ] = None,
+    model: options.ModelOverride = None,
+    device: options.Device = "auto",
+) -> Result:
+    """Search an index by text, by image, or by the key of an item in it."""
+    if sum(query is not None for query in (text, image, key)) != 1:
+        raise typer.BadParameter("give exactly one of --text, --image and --key")
+    from coldpress import VectorIndex
+
+    opened = VectorIndex.open(index)
+    originals = None if store is None else Originals(store, opened)
+    if key is not None:
+        scores, keys = opened.search_key(key, k)
+    else:
+        query = _query_vector(opened, text=text, image=image, output=output, model=model, device=device)
+        scores, keys = (found[0] for found in opened.search(query, k))
+    hits: list[dict[str, Any]] = [
+        {"rank": rank, "score": round(float(score), 6), "key": hit, **(originals.of(hit) if originals else {})}
+        for rank, (score, hit) in enumerate(zip(scores, keys, strict=True), 1)
+    ]
+    data = {"index": str(index), "query": {"text": text, "image": image, "key": key}, "k": k, "hits": hits}
+
+    def render(console: Console) -> None:
+        extra = [name for name in ("label", "text") if any(hit.get(name) is not None for hit in hits)]
+        shown = table(">", ">score", "key", *extra)
+        for hit in hits:
+            cells = [clip(str(hit.get(name, "")), 90) for name in extra]
+            shown.add_row(
+                Text(str(hit["rank"]), "dim"), Text(f"{hit['score']:.3f}", "cyan"), Text(hit["key"]), *map(Text, cells)
+            )
+        console.print(shown)
+
+    return Result(data, render)
+
+
+def _query_vector(
+    index: VectorIndex, *, text: str | None, image: str | None, output: str | None, model: str | None, device: str
+) -> Any:
+    extractor = extractor_for(index, model, device=device)
+    given = "text" if text is not None else "image"
+    if given != extractor.modality:
+        raise typer.BadParameter(f"{index.model} embeds {extractor.modality}s: use --{extractor.modality} or --key")
+    return embed_output(extractor, [text if text is not None else image], output)
+
+
+COMMAND = Command(
+    search,
+    group="Search",
+    position=2,
+    examples=(
+        'coldpress search passages.index --text "how do I cancel my order" -k 5',
+        "coldpress search photos.index --image holiday.jpg",
+        "coldpress search photos.index --key cats/001.jpg --json",
+    ),
+)

@@ -1,0 +1,134 @@
+"""The parts of a report: each takes the values of one subject and returns one section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy.typing as npt
+
+from coldpress.engine import Summary
+from coldpress.probes import Evaluation
+from coldpress.report.figures import confusion_figure, map_figure, stages_figure
+from coldpress.report.page import Section, figure_html, folded, paragraph, table_html
+from coldpress.types import Certificate
+
+WAITING = {"wait_input": "waiting for inputs", "wait_write": "waiting for the disk"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer to a question."""
+
+    score: float
+    key: str
+    text: str
+
+
+def throughput(summary: Summary) -> Section:
+    """How long each stage of a run was busy, and which of them limits it."""
+    busy = {WAITING.get(name, name): seconds for name, seconds in summary.stages.items()}
+    seconds = summary.seconds or 1.0
+    rows = [(name, f"{value:.2f}", f"{value / seconds:.0%}") for name, value in busy.items()]
+    body = [
+        paragraph(
+            f"{summary.inputs - summary.resumed:,} inputs in {summary.seconds:.1f} s: {summary.rows_per_s:,.0f} a "
+            f"second, {summary.tokens / seconds:,.0f} tokens a second. Stages overlap: shares need not sum to 100 %.",
+            "note",
+        ),
+        figure_html(stages_figure(busy, seconds)),
+        paragraph(summary.bottleneck),
+        folded("The numbers", table_html(("stage", ">busy seconds", ">share of the run"), rows)),
+    ]
+    return Section("Throughput by stage", "\n".join(body))
+
+
+def certificate(measured: Certificate, reason: str) -> Section:
+    """How close the vectors are to the fp32 reference forward; `reason` says why that precision was chosen."""
+    verdict = '<span class="good">passed</span>' if measured.passed else '<span class="bad">failed</span>'
+    rows = [
+        ("precision", f"{measured.precision} ({reason})"),
+        ("items compared", f"{measured.samples:,}"),
+        ("mean cosine", f"{measured.cosine_mean:.7f}"),
+        ("lowest cosine", f"{measured.cosine_min:.7f}"),
+        ("largest difference of a component", f"{measured.max_abs_error:.1e}"),
+        (f"same {measured.neighbours} nearest neighbours", f"{measured.neighbour_overlap:.1%}"),
+    ]
+    lead = "Items of this very run, embedded again by the fp32 reference forward and compared."
+    body = f"<p class='note'>{escape(lead)} Verdict: {verdict}.</p>" + table_html(("measured", "value"), rows)
+    return Section("Fidelity certificate", body)
+
+
+def embedding_map(
+    points: npt.NDArray[Any], labels: Sequence[str], keys: Sequence[str], texts: Sequence[str], shown: Sequence[str]
+) -> Section:
+    """Every item as a point in the plane; the labels in `shown` in colour. Pointing at one shows its text."""
+    hover = [f"<b>{escape(key)}</b><br>{_wrapped(text)}" for key, text in zip(keys, texts, strict=True)]
+    counts = {label: sum(other == label for other in labels) for label in shown}
+    body = [
+        paragraph(
+            f"{len(points):,} items, laid out by t-SNE: near points have similar meaning, distances between clusters "
+            "mean little. Point at one to read it.",
+            "note",
+        ),
+        figure_html(map_figure(points, labels, hover, shown)),
+        folded("Items by label", table_html(("label", ">items on the map"), list(counts.items()))),
+    ]
+    return Section("Embedding map", "\n".join(body))
+
+
+def questions(answers: Mapping[str, Sequence[Hit]]) -> Section:
+    """Queries and what was found for them."""
+    body = [paragraph("Answered by meaning: the nearest vectors of each question, by cosine.", "note")]
+    for question, hits in answers.items():
+        rows = [(f"{hit.score:.3f}", hit.key, hit.text) for hit in hits]
+        body += [f"<h3>{escape(question)}</h3>", table_html((">score", "key", "text"), rows)]
+    return Section("Questions answered", "\n".join(body))
+
+
+def probe(evaluation: Evaluation, train_items: int, C: float) -> Section:
+    """How good a linear classifier on the vectors is: overall and for each class."""
+    low, high = evaluation.interval
+    rows = [
+        (score.label, f"{score.precision:.0%}", f"{score.recall:.0%}", f"{score.f1:.0%}", f"{score.support:,}")
+        for score in evaluation.per_class
+    ]
+    lead = (
+        f"A logistic regression trained on {train_items:,} items (C = {C:g}, by cross-validation) and tested on "
+        f"{evaluation.items:,} others. Accuracy {evaluation.accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%}; "
+        f"balanced {evaluation.balanced_accuracy:.1%}. Always answering the most frequent class: "
+        f"{evaluation.majority_baseline:.1%}."
+    )
+    table = table_html(("class", ">precision", ">recall", ">F1", ">test items"), rows)
+    return Section("Linear probe", paragraph(lead, "note") + table)
+
+
+def confusion(evaluation: Evaluation) -> Section:
+    """Which classes are taken for which."""
+    classes = [score.label for score in evaluation.per_class]
+    wrong = sorted(
+        (
+            (number, label, prediction)
+            for label, row in zip(classes, evaluation.confusion, strict=True)
+            for prediction, number in zip(classes, row, strict=True)
+            if label != prediction and number
+        ),
+        key=lambda mistake: -mistake[0],
+    )
+    rows = [(label, prediction, number) for number, label, prediction in wrong[:10]]
+    body = [
+        paragraph("Rows are labels, columns predictions; a row sums to 100 %.", "note"),
+        figure_html(confusion_figure(evaluation.confusion, classes)),
+        folded("The most frequent mistakes", table_html(("label", "taken for", ">items"), rows)),
+    ]
+    return Section("Confusion matrix", "\n".join(body))
+
+
+def _wrapped(text: str, width: int = 70, lines: int = 5) -> str:
+    """HTML of at most `lines` lines."""
+    from textwrap import wrap
+
+    parts = wrap(text, width, max_lines=lines, placeholder=" …")
+    return "<br>".join(escape(part) for part in parts)

@@ -1,0 +1,159 @@
+"""embed, index, search, probe, predict, info and certify, one on what the other made."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from coldpress import EmbeddingStore
+
+Cli = Callable[..., Any]
+
+
+def test_embed_reports_what_it_did(cli: Cli, embedding: list[str], tmp_path: Path) -> None:
+    done = cli(*embedding, "--out", tmp_path / "out", "--limit", 20, "--json")
+    assert done.code == 0
+    expected = {"rows", "failed", "duplicates", "inputs", "seconds", "rows_per_s", "precision", "certificate", "stages"}
+    assert expected <= done.json.keys()
+    assert (done.json["rows"], done.json["failed"]) == (20, 0)
+    assert done.json["certificate"]["passed"]
+
+
+def test_embed_tells_people_the_same(cli: Cli, embedding: list[str], tmp_path: Path) -> None:
+    done = cli(*embedding, "--out", tmp_path / "out", "--limit", 20)
+    for words in ("20 vectors", "certificate", "compute", "limits this run", "coldpress index"):
+        assert words in done.out
+
+
+def test_embed_again_has_nothing_to_do(cli: Cli, embedding: list[str], store: Path) -> None:
+    assert "complete already" in cli(*embedding, "--out", store).out
+
+
+def test_embed_goes_on_after_an_interruption(
+    cli: Cli, embedding: list[str], store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coldpress.cli._progress import ProgressDisplay
+
+    def interrupt(display: ProgressDisplay, progress: Any) -> None:
+        if progress.done >= 60:
+            raise KeyboardInterrupt
+
+    arguments = [*embedding, "--out", tmp_path / "out", "--shard-rows", 20]
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressDisplay, "__call__", interrupt)
+        stopped = cli(*arguments)
+    assert stopped.code == 130
+    safe = EmbeddingStore(tmp_path / "out").inputs
+    assert f"interrupted: {safe} inputs are safe in {tmp_path / 'out'}" in stopped.err
+    finished = cli(*arguments, "--json").json
+    assert (finished["rows"], finished["resumed"]) == (100, safe)
+    again = EmbeddingStore(tmp_path / "out").embeddings
+    np.testing.assert_array_equal(np.asarray(again), np.asarray(EmbeddingStore(store).embeddings))
+
+
+def test_another_fingerprint_is_refused_with_what_differs(cli: Cli, embedding: list[str], store: Path) -> None:
+    done = cli(*embedding, "--out", store, "--prompt", "passage: ")
+    assert done.code == 1
+    assert done.out == ""
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("coldpress: error: ")
+    assert "preprocessing.prompt: != passage:" in done.err
+
+
+def test_index_says_how_good_it_is(cli: Cli, store: Path, tmp_path: Path) -> None:
+    made = cli("index", store, "--out", tmp_path / "index", "--metric", "dot", "--json").json
+    assert (made["rows"], made["kind"], made["metric"]) == (100, "exact", "dot")
+    assert made["settings"]["recall_at_10"] == 1.0
+
+
+def test_search_by_text_finds_the_meaning(cli: Cli, index: Path, store: Path) -> None:
+    found = cli("search", index, "--text", "compose an electronic letter", "-k", 3, "--store", store, "--json").json
+    assert [hit["rank"] for hit in found["hits"]] == [1, 2, 3]
+    assert {hit["label"] for hit in found["hits"]} == {"email"}
+    assert all(hit["text"] for hit in found["hits"])
+
+
+def test_search_by_key_leaves_the_item_itself_out(cli: Cli, index: Path, store: Path) -> None:
+    key = EmbeddingStore(store).keys[0]
+    found = cli("search", index, "--key", key, "-k", 5, "--json").json["hits"]
+    assert len(found) == 5
+    assert key not in {hit["key"] for hit in found}
+
+
+def test_search_refuses_what_the_model_does_not_take(cli: Cli, index: Path) -> None:
+    done = cli("search", index, "--image", "photo.jpg")
+    assert done.code == 2
+    assert "--text" in done.err
+
+
+def test_probe_gives_accuracy_with_its_interval(cli: Cli, store: Path, tmp_path: Path) -> None:
+    done = cli("probe", store, "--labels", "label", "--out", tmp_path / "head", "--seed", 1)
+    assert done.code == 0
+    for words in ("accuracy", "95 % interval", "balanced accuracy", "majority baseline", "chosen among", "asyncio"):
+        assert words in done.out
+
+
+def test_probe_on_a_test_store(cli: Cli, store: Path, tmp_path: Path) -> None:
+    arguments = ("probe", store, "--labels", "label", "--test-store", store, "--C", "1", "--out", tmp_path / "head")
+    report = cli(*arguments, "--json").json
+    assert (report["C"], report["test_items"]) == (1.0, 100)
+    assert report["shared_content"] == 100
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_predict_a_store_into_a_file(cli: Cli, head: Path, store: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"predictions{suffix}"
+    done = cli("predict", head, store, "--out", out, "--json")
+    assert done.json["rows"] == 100
+    rows = {
+        ".csv": lambda: list(csv.DictReader(out.open())),
+        ".jsonl": lambda: [json.loads(line) for line in out.open()],
+        ".parquet": lambda: pq.read_table(out).to_pylist(),
+    }[suffix]()
+    assert [row["key"] for row in rows] == list(EmbeddingStore(store).keys)
+    assert {row["prediction"] for row in rows} <= {"asyncio", "email", "logging", "unittest"}
+
+
+def test_predict_a_source_equals_predicting_its_store(cli: Cli, head: Path, store: Path, texts: Path) -> None:
+    columns = ("--key-column", "key", "--text-column", "text")
+    embedded = cli("predict", head, texts, *columns, "--json").json["predictions"]
+    stored = cli("predict", head, store, "--json").json["predictions"]
+    assert embedded == stored
+
+
+def test_predict_shows_rows_and_shares(cli: Cli, head: Path, store: Path) -> None:
+    shown = cli("predict", head, store).out
+    assert "and 80 more rows" in shown
+    assert "share" in shown
+
+
+def test_options_for_sources_are_not_ignored_for_a_store(cli: Cli, head: Path, store: Path) -> None:
+    assert cli("predict", head, store, "--limit", 5).code == 2
+
+
+def test_certify(cli: Cli, texts: Path) -> None:
+    done = cli("certify", "all-MiniLM-L6-v2", "--data", texts, "--samples", 16, "--text-column", "text", "--json")
+    assert done.code == 0
+    assert (done.json["samples"], done.json["passed"]) == (16, True)
+
+
+def test_info_recognises_everything(cli: Cli, store: Path, index: Path, head: Path) -> None:
+    things = {"store": store, "index": index, "head": head, "model": "all-MiniLM-L6-v2"}
+    for kind, thing in things.items():
+        assert cli("info", thing, "--json").json["kind"] == kind
+        assert cli("info", thing).out.startswith(kind)
+    assert cli("info", "all-MiniLM-L6-v2", "--json").json["dim"] == 384
+
+
+def test_info_about_the_machine(cli: Cli) -> None:
+    machine = cli("info", "--json").json
+    assert machine["devices"][0] == "cpu"
+    assert "fp32" in machine["precisions"]
+    assert "instructions" in cli("info").out

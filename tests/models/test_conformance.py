@@ -1,0 +1,176 @@
+"""What every backbone family promises, checked for each case that the modules beside this one state."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from conformance import Case, Subject, allowed_error, equal, join, largest_error, load_ready, split
+
+from coldpress import _library, ops
+from coldpress.errors import ModelError
+from coldpress.models import loading
+from coldpress.models.weights import normalise_names
+
+CASES: list[Case] = [
+    case
+    for path in sorted(Path(__file__).parent.glob("test_*.py"))
+    if path != Path(__file__)
+    for case in getattr(importlib.import_module(path.stem), "CASES", ())
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case.family}-{case.name}")
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return Subject(request.param, tmp_path_factory.mktemp("model"))
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_every_family_has_a_case() -> None:
+    families = {module.__name__.rsplit(".", 1)[-1] for module in loading.families().values()}
+    assert {case.family for case in CASES} == families
+
+
+def test_is_served_natively(subject: Subject) -> None:
+    assert subject.loaded.family == subject.case.family
+    assert subject.loaded.backbone.normalize == subject.case.normalize
+    assert subject.loaded.backbone.pooling == subject.case.pooling
+
+
+def test_error_is_within_k_of_the_frameworks_own(subject: Subject) -> None:
+    for output in subject.outputs:
+        error, allowed = largest_error(subject.ours, subject.exact, output.name), allowed_error(subject, output.name)
+        assert error <= allowed, f"{output.name}: {error:.3g} > {allowed:.3g}"
+
+
+def test_references_agree_with_the_kernels(subject: Subject) -> None:
+    with ops.ReferenceMode():
+        reference = subject.loaded.backbone(subject.batch, subject.outputs)
+    for output in subject.outputs:
+        assert largest_error(reference, subject.exact, output.name) <= allowed_error(subject, output.name), output.name
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_is_within_k_too(subject: Subject) -> None:
+    backbone = load_ready(subject.directory).backbone.to("cuda")
+    moved = type(subject.batch)(*(getattr(subject.batch, n).cuda() for n in subject.batch.__dataclass_fields__))
+    vectors = {name: v.cpu() for name, v in backbone(moved, subject.outputs).items()}
+    for output in subject.outputs:
+        assert largest_error(vectors, subject.exact, output.name) <= allowed_error(subject, output.name), output.name
+
+
+@pytest.mark.parametrize("level", _library.isa_levels())
+def test_every_isa_level_gives_the_same_bits(subject: Subject, level: str) -> None:
+    with _library.use_isa(level):
+        assert equal(subject.loaded.backbone(subject.batch, subject.outputs), subject.ours)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_row_depends_on_its_item_alone(subject: Subject, threads: int) -> None:
+    backbone, items = subject.loaded.backbone, split(subject.batch)
+    with torch_threads(threads):
+        assert equal(backbone(subject.batch, subject.outputs), subject.ours)
+        for b, item in enumerate(items):
+            alone = backbone(join([item]), subject.outputs)
+            assert equal(alone, {name: v[b : b + 1] for name, v in subject.ours.items()})
+        order = [3, 0, 6, 2, 5, 1, 4]
+        shuffled = backbone(join([items[b] for b in order]), subject.outputs)
+        assert equal(shuffled, {name: v[order] for name, v in subject.ours.items()})
+
+
+def test_an_output_does_not_depend_on_which_others_are_asked_for(subject: Subject) -> None:
+    for output in subject.outputs:
+        vectors = subject.loaded.backbone(subject.batch, [output])
+        assert equal(vectors, {output.name: subject.ours[output.name]})
+
+
+def test_vectors_are_float32_and_as_wide_as_stated(subject: Subject) -> None:
+    for output in subject.outputs:
+        vectors = subject.ours[output.name]
+        assert vectors.shape == (len(subject.batch), subject.loaded.backbone.dim(output))
+        assert vectors.dtype == torch.float32
+
+
+def test_nothing_keeps_a_gradient(subject: Subject) -> None:
+    assert not any(p.requires_grad for p in subject.loaded.backbone.parameters())
+    vectors = subject.loaded.backbone(subject.batch, subject.outputs)
+    assert all(v.grad_fn is None and not v.requires_grad for v in vectors.values())
+
+
+def test_preparing_twice_changes_nothing(subject: Subject) -> None:
+    backbone = copy.deepcopy(subject.loaded.backbone)
+    backbone.prepare()
+    assert equal(backbone(subject.batch, subject.outputs), subject.ours)
+
+
+def needed_and_ignored(subject: Subject) -> tuple[dict[str, str], list[str]]:
+    """Checkpoint tensors by the name that messages use, and those that the family does not read."""
+    family = next(m for m in loading.families().values() if m.__name__.endswith(f".{subject.case.family}"))
+    names = {}
+    for original in subject.tensors:
+        kept = normalise_names({original: torch.empty(0)}, family.PREFIXES, family.IGNORED)
+        names[original] = next(iter(kept), "")
+    return {o: n for o, n in names.items() if n}, [o for o, n in names.items() if not n]
+
+
+def test_every_tensor_is_needed(subject: Subject) -> None:
+    needed, ignored = needed_and_ignored(subject)
+    for name, shown in needed.items():
+        rest = {n: t for n, t in subject.tensors.items() if n != name}
+        with subject.with_tensors(rest) as directory, pytest.raises(ModelError, match="missing") as error:
+            load_ready(directory)
+        assert shown in str(error.value)
+    rest = {n: t for n, t in subject.tensors.items() if n not in ignored}
+    with subject.with_tensors(rest) as directory:
+        assert load_ready(directory).weights == subject.loaded.weights
+
+
+def test_every_tensor_changes_the_vectors_and_the_fingerprint(subject: Subject) -> None:
+    needed, ignored = needed_and_ignored(subject)
+    generator = torch.Generator().manual_seed(2)
+    for name, tensor in subject.tensors.items():
+        other = tensor + torch.randn(tensor.shape, generator=generator)
+        with subject.with_tensors(subject.tensors | {name: other}) as directory:
+            loaded = load_ready(directory)
+        vectors = loaded.backbone(subject.batch, subject.outputs)
+        assert equal(vectors, subject.ours) == (name in ignored), name
+        assert (loaded.weights == subject.loaded.weights) == (name in ignored), name
+    assert needed
+
+
+def test_a_tensor_of_another_shape_is_named(subject: Subject) -> None:
+    for name, shown in needed_and_ignored(subject)[0].items():
+        tensor = subject.tensors[name]
+        shapes = [
+            (*tensor.shape[:axis], tensor.shape[axis] + 1, *tensor.shape[axis + 1 :]) for axis in range(tensor.dim())
+        ]
+        for shape in shapes:
+            changed = subject.tensors | {name: torch.zeros(shape)}
+            with subject.with_tensors(changed) as directory, pytest.raises(ModelError, match="wrong shape") as error:
+                load_ready(directory)
+            message = str(error.value)
+            assert f"{shown} is {shape}, not {tuple(tensor.shape)}" in message
+
+
+def test_a_tensor_that_no_parameter_wants_is_named(subject: Subject) -> None:
+    changed = subject.tensors | {"encoder.surprise.weight": torch.zeros(3)}
+    with (
+        subject.with_tensors(changed) as directory,
+        pytest.raises(ModelError, match=r"unexpected: encoder\.surprise\.weight"),
+    ):
+        load_ready(directory)

@@ -1,0 +1,62 @@
+"""ViT, DeiT and DINOv2: tiny cases for the conformance suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from conformance import Case
+from transformers import (
+    DeiTConfig,
+    DeiTForImageClassification,
+    DeiTModel,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTModel,
+)
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "patch_size": 8,
+}  # fmt: skip
+PLAIN = SIZES | {"intermediate_size": 40}
+DINO = SIZES | {"mlp_ratio": 2}
+
+
+def processor(height: int = 32, width: int = 32) -> dict[str, object]:
+    """A ``preprocessor_config.json`` that resizes the short side and crops."""
+    return {
+        "preprocessor_config.json": {
+            "do_resize": True, "size": {"shortest_edge": 40}, "do_center_crop": True, "resample": 3,
+            "crop_size": {"height": height, "width": width}, "do_rescale": True, "rescale_factor": 1 / 255,
+            "do_normalize": True, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+        }
+    }  # fmt: skip
+
+
+RESAMPLED: Mapping[str, Any] = {"interpolate_pos_encoding": True}
+
+CASES = [
+    Case("vit", "vit", lambda: ViTModel(ViTConfig(**PLAIN)), processor(), "cls", prefix=1),
+    Case("no_qkv_bias", "vit", lambda: ViTModel(ViTConfig(**PLAIN, qkv_bias=False)), processor(), "cls", prefix=1),
+    Case("gelu_tanh", "vit", lambda: ViTModel(ViTConfig(**PLAIN, hidden_act="gelu_pytorch_tanh")), processor(), "cls",
+         prefix=1),
+    Case("task_head", "vit", lambda: ViTForImageClassification(ViTConfig(**PLAIN)), processor(), "cls", prefix=1),
+    Case("wide", "vit", lambda: ViTModel(ViTConfig(**PLAIN)), processor(24, 40), "cls", prefix=1, options=RESAMPLED),
+    Case("deit", "vit", lambda: DeiTModel(DeiTConfig(**PLAIN)), processor(), "cls", prefix=2),
+    Case("deit_wide", "vit", lambda: DeiTForImageClassification(DeiTConfig(**PLAIN)), processor(40, 24), "cls",
+         prefix=2, options=RESAMPLED),
+    Case("dinov2", "vit", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(), "cls", prefix=1),
+    Case("dinov2_wide", "vit", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(24, 40), "cls", prefix=1),
+    Case("dinov2_small", "vit", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(16, 16), "cls", prefix=1),
+    Case("swiglu", "vit", lambda: Dinov2Model(Dinov2Config(**DINO, use_swiglu_ffn=True)), processor(), "cls", prefix=1),
+    Case("registers", "vit", lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**DINO, num_register_tokens=3)),
+         processor(), "cls", prefix=4),
+    Case("registers_wide", "vit", lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**DINO)),
+         processor(24, 40), "cls", prefix=5),
+    Case("registers_small", "vit", lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**DINO)),
+         processor(16, 16), "cls", prefix=5),
+]  # fmt: skip
