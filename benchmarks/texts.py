@@ -6,7 +6,7 @@ import importlib
 import inspect
 import random
 
-MODULES = [
+MODULES = (
     "argparse",
     "asyncio",
     "collections",
@@ -42,7 +42,7 @@ MODULES = [
     "typing",
     "unittest",
     "urllib.request",
-]
+)
 
 
 def documentation_paragraphs(count: int) -> list[str]:
