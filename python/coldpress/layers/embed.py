@@ -48,11 +48,11 @@ class PatchEmbedding(nn.Module):
         return torch.cat([self.prefix.expand(B, -1, -1), tokens], dim=1).flatten(0, 1)
 
 
-def interpolate_positions(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+def interpolate_positions(positions: torch.Tensor, grid: tuple[int, int], *, antialias: bool) -> torch.Tensor:
     """Resample learned positions (side * side, D) of a square grid to (rows * columns, D), bicubic as upstream."""
     side = round(len(positions) ** 0.5)
     if (side, side) == grid:
         return positions
     square = positions.view(1, side, side, -1).permute(0, 3, 1, 2)
-    resampled = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
+    resampled = F.interpolate(square, size=grid, mode="bicubic", align_corners=False, antialias=antialias)
     return resampled[0].permute(1, 2, 0).flatten(0, 1)

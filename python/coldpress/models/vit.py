@@ -48,6 +48,7 @@ class Config:
     swiglu: bool = False
     qkv_bias: bool = True
     dino_names: bool = False
+    antialias: bool = False
 
     @property
     def prefix(self) -> int:
@@ -83,6 +84,7 @@ def read_config(config: Mapping[str, Any], pooling: ops.Pooling, *, normalize: b
         swiglu=swiglu,
         qkv_bias=config.get("qkv_bias", True),
         dino_names=dino,
+        antialias=kind == "dinov2_with_registers",
     )
 
 
@@ -183,12 +185,16 @@ def adapt(tensors: dict[str, torch.Tensor], config: Config, spec: Spec) -> dict[
     """Bring the checkpoint into our layout: flat patch weights, positions split and resampled, SwiGLU split."""
     assert isinstance(spec, ImageSpec)
     out = dict(tensors)
-    if (positions := out.pop("embeddings.position_embeddings", None)) is not None:
-        special = len(config.special)
-        for i, name in enumerate(config.special):
-            if (token := out.get(f"embeddings.{name}")) is not None:
-                out[f"embeddings.{name}"] = token.flatten(0, 1) + positions[0, i : i + 1]
-        out["patch_positions"] = interpolate_positions(positions[0, special:], _grid(config, spec))
+    positions = out.get("embeddings.position_embeddings")
+    for i, name in enumerate(config.special):
+        if (token := out.get(f"embeddings.{name}")) is not None:
+            flat = token.flatten(0, 1)
+            out[f"embeddings.{name}"] = flat if positions is None else flat + positions[0, i : i + 1]
+    if positions is not None:
+        patches = positions[0, len(config.special) :]
+        out["embeddings.position_embeddings"] = interpolate_positions(
+            patches, _grid(config, spec), antialias=config.antialias
+        )
     if (registers := out.get("embeddings.register_tokens")) is not None:
         out["embeddings.register_tokens"] = registers[0]
     projection = "embeddings.patch_embeddings.projection.weight"
@@ -205,7 +211,7 @@ def weight_map(config: Config) -> WeightMap:
     prefix = [f"embeddings.{name}" for name in config.special]
     names: dict[str, Sequence[str]] = {
         "embed.prefix": prefix + (["embeddings.register_tokens"] if config.registers else []),
-        "embed.positions": ["patch_positions"],
+        "embed.positions": ["embeddings.position_embeddings"],
     }
     modules: dict[str, Sequence[str]] = {
         "embed.project": ["embeddings.patch_embeddings.projection"],
