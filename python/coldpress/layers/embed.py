@@ -49,10 +49,13 @@ class PatchEmbedding(nn.Module):
 
 
 def interpolate_positions(positions: torch.Tensor, grid: tuple[int, int], *, antialias: bool) -> torch.Tensor:
-    """Resample learned positions (side * side, D) of a square grid to (rows * columns, D), bicubic as upstream."""
+    """Resample learned positions (side * side, D) of a square grid to (rows * columns, D), bicubic as upstream.
+
+    `antialias` is how the model was trained: DINOv2 with registers has it, the others have not.
+    """
     side = round(len(positions) ** 0.5)
     if (side, side) == grid:
         return positions
     square = positions.view(1, side, side, -1).permute(0, 3, 1, 2)
-    resampled = F.interpolate(square, size=grid, mode="bicubic", align_corners=False, antialias=antialias)
+    resampled = F.interpolate(square.float(), size=grid, mode="bicubic", align_corners=False, antialias=antialias)
     return resampled[0].permute(1, 2, 0).flatten(0, 1)

@@ -104,10 +104,10 @@ def _load_native(
     config = family.read_config(raw, pooling, normalize=normalize)
     tensors = normalise_names(read_tensors(source), family.PREFIXES, family.IGNORED)
     weights = hash_tensors(tensors)
-    if adapt := getattr(family, "adapt", None):
-        tensors = adapt(tensors, config, spec)
     backbone = family.build(config, spec)
     try:
+        if adapt := getattr(family, "adapt", None):
+            tensors = adapt(tensors, config, spec)
         assign(backbone, family.weight_map(config), tensors)
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from None

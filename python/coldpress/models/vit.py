@@ -23,11 +23,16 @@ from coldpress.errors import ModelError
 from coldpress.layers import LayerNorm, Mlp, PatchEmbedding, SelfAttention, SwiGlu, interpolate_positions
 from coldpress.models.base import Backbone, WeightMap, pool_tokens
 from coldpress.models.names import activation_named, required
+from coldpress.models.weights import expect_shapes
 from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
 
 MODEL_TYPES = frozenset({"vit", "deit", "dinov2", "dinov2_with_registers"})
 PREFIXES = ("vit.", "deit.", "dinov2.", "dinov2_with_registers.")
+_POSITIONS, _REGISTERS = "embeddings.position_embeddings", "embeddings.register_tokens"
+_PATCHES = "embeddings.patch_embeddings.projection"
 IGNORED = (r"pooler\.", r"classifier\.", r"cls_classifier\.", r"distillation_classifier\.", r"embeddings\.mask_token")
+_POSITIONS = "embeddings.position_embeddings"
+_PROJECTION = "embeddings.patch_embeddings.projection.weight"
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,9 @@ class Config:
 def read_config(config: Mapping[str, Any], pooling: ops.Pooling, *, normalize: bool) -> Config:
     """Read a Hugging Face ``config.json``."""
     kind, width = config["model_type"], required(config, "hidden_size")
+    for key in ("image_size", "patch_size"):
+        if not isinstance(required(config, key), int):
+            raise ModelError(f"config.json: {key} {config[key]!r}, expected one number, the side of a square")
     if config.get("num_channels", 3) != 3:
         raise ModelError(f"config.json: num_channels {config['num_channels']}, expected 3")
     dino = kind.startswith("dinov2")
@@ -184,37 +192,49 @@ def describe(config: Config) -> dict[str, Any]:
 def adapt(tensors: dict[str, torch.Tensor], config: Config, spec: Spec) -> dict[str, torch.Tensor]:
     """Bring the checkpoint into our layout: flat patch weights, positions split and resampled, SwiGLU split."""
     assert isinstance(spec, ImageSpec)
+    expect_shapes(tensors, _reshaped(config))
     out = dict(tensors)
-    positions = out.get("embeddings.position_embeddings")
+    positions = out.get(_POSITIONS)
     for i, name in enumerate(config.special):
         if (token := out.get(f"embeddings.{name}")) is not None:
             flat = token.flatten(0, 1)
             out[f"embeddings.{name}"] = flat if positions is None else flat + positions[0, i : i + 1]
     if positions is not None:
         patches = positions[0, len(config.special) :]
-        out["embeddings.position_embeddings"] = interpolate_positions(
-            patches, _grid(config, spec), antialias=config.antialias
-        )
-    if (registers := out.get("embeddings.register_tokens")) is not None:
-        out["embeddings.register_tokens"] = registers[0]
-    projection = "embeddings.patch_embeddings.projection.weight"
-    if projection in out:
-        out[projection] = out[projection].flatten(1)
+        out[_POSITIONS] = interpolate_positions(patches, _grid(config, spec), antialias=config.antialias)
+    if (registers := out.get(_REGISTERS)) is not None:
+        out[_REGISTERS] = registers[0]
+    if (projection := out.get(f"{_PATCHES}.weight")) is not None:
+        out[f"{_PATCHES}.weight"] = projection.flatten(1)
     for name in [name for name in out if ".mlp.weights_in." in name]:
-        gate, up = out.pop(name).chunk(2)
-        out[name.replace("weights_in", "gate")], out[name.replace("weights_in", "up")] = gate, up
+        out[f"{name}[gate]"], out[f"{name}[up]"] = out.pop(name).chunk(2)
     return out
+
+
+def _reshaped(config: Config) -> dict[str, tuple[int, ...]]:
+    """Shapes, in a checkpoint, of the tensors that `adapt` lays out anew."""
+    D, patches = config.width, (config.image_size // config.patch) ** 2
+    shapes: dict[str, tuple[int, ...]] = {f"embeddings.{name}": (1, 1, D) for name in config.special}
+    shapes |= {
+        _POSITIONS: (1, len(config.special) + patches, D),
+        _REGISTERS: (1, config.registers, D),
+        f"{_PATCHES}.weight": (D, 3, config.patch, config.patch),
+    }
+    for i in range(config.depth if config.swiglu else 0):
+        name = f"encoder.layer.{i}.mlp.weights_in"
+        shapes |= {f"{name}.weight": (2 * config.hidden, D), f"{name}.bias": (2 * config.hidden,)}
+    return shapes
 
 
 def weight_map(config: Config) -> WeightMap:
     """Where each parameter comes from in a Hugging Face checkpoint, after `adapt`."""
     prefix = [f"embeddings.{name}" for name in config.special]
     names: dict[str, Sequence[str]] = {
-        "embed.prefix": prefix + (["embeddings.register_tokens"] if config.registers else []),
-        "embed.positions": ["embeddings.position_embeddings"],
+        "embed.prefix": prefix + ([_REGISTERS] if config.registers else []),
+        "embed.positions": [_POSITIONS],
     }
     modules: dict[str, Sequence[str]] = {
-        "embed.project": ["embeddings.patch_embeddings.projection"],
+        "embed.project": [_PROJECTION.removesuffix(".weight")],
         "norm": ["layernorm"],
     }
     for i in range(config.depth):
@@ -222,10 +242,10 @@ def weight_map(config: Config) -> WeightMap:
         qkv = [f"{theirs}.attention.attention.{part}" for part in ("query", "key", "value")]
         modules |= {f"{ours}.attention.qkv": qkv, f"{ours}.attention.out": [f"{theirs}.attention.output.dense"]}
         if config.dino_names:
-            inner = (
-                {"gate": "gate", "up": "up", "down": "weights_out"} if config.swiglu else {"up": "fc1", "down": "fc2"}
-            )
+            inner = {"down": "weights_out"} if config.swiglu else {"up": "fc1", "down": "fc2"}
             modules |= {f"{ours}.mlp.{a}": [f"{theirs}.mlp.{b}"] for a, b in inner.items()}
+            halves = [(half, kind) for half in ("gate", "up") for kind in ("weight", "bias")] if config.swiglu else []
+            names |= {f"{ours}.mlp.{half}.{kind}": [f"{theirs}.mlp.weights_in.{kind}[{half}]"] for half, kind in halves}
             modules |= {f"{ours}.attention_norm": [f"{theirs}.norm1"], f"{ours}.mlp_norm": [f"{theirs}.norm2"]}
             names |= {
                 f"{ours}.attention_scale": [f"{theirs}.layer_scale1.lambda1"],

@@ -142,7 +142,7 @@ def expect_shapes(tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, tupl
 def _misfits(parts: Sequence[str], tensors: Mapping[str, torch.Tensor], shape: torch.Size) -> list[str]:
     """Say which of the tensors that make up one parameter keep them from doing so."""
     found = [tensors[part].shape for part in parts]
-    if all(f[1:] == shape[1:] for f in found) and sum(f[0] for f in found) == shape[0]:
+    if all(f and f[1:] == shape[1:] for f in found) and sum(f[0] for f in found) == shape[0]:
         return []
     expected = (shape[0] // len(parts), *shape[1:])
     return [wrong for part in parts if (wrong := _misfit(part, tensors[part], expected))]
