@@ -26,7 +26,7 @@ from coldpress.types import Batch, ImageSpec, Output, Spec, TextBatch
 
 MODEL_TYPES = frozenset({"bert"})
 PREFIXES = ("bert.", "model.")
-IGNORED = (r"pooler\.", r"cls\.", r"classifier\.", r"embeddings\.position_ids", r"dropout\.")
+IGNORED = (r"pooler\.", r"cls\.", r"classifier\.", r"qa_outputs\.", r"embeddings\.position_ids", r"dropout\.")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any, cast
 
 import torch
@@ -18,7 +19,7 @@ from torch import nn
 from coldpress import ops
 from coldpress.errors import MissingExtra, ModelError
 from coldpress.models.base import Backbone, LoadedModel
-from coldpress.models.weights import hash_tensors
+from coldpress.models.weights import first_few, hash_tensors
 from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, Spec
 
 Vectors = Mapping[str, torch.Tensor]
@@ -52,16 +53,29 @@ class Generic(Backbone):
 
     def _pool(self) -> ThreadPoolExecutor:
         threads = torch.get_num_threads()
-        if self._workers is None or cast(Any, self._workers)._max_workers != threads:
+        if self._workers is not None and cast(Any, self._workers)._max_workers != threads:
+            self._workers.shutdown(wait=False)
+            self._workers = None
+        if self._workers is None:
             self._workers = _single_threaded_workers(threads)
         return self._workers
 
 
 def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
-    """Start `count` threads whose torch operations use one thread each, and leave the caller's setting alone."""
-    before = torch.get_num_threads()
+    """Start `count` threads whose torch operations use one thread each, and leave the caller's setting alone.
+
+    torch keeps a process-wide default beside each thread's own count, and setting one sets both. So all workers have
+    to start, and read their count once, before the default is put back; the barrier sees to that, for an executor
+    starts a thread only where none is idle.
+    """
+    before, all_started = torch.get_num_threads(), Barrier(count)
+
+    def start() -> None:
+        all_started.wait()
+        torch.get_num_threads()
+
     workers = ThreadPoolExecutor(count, "coldpress-generic", initializer=torch.set_num_threads, initargs=(1,))
-    for done in [workers.submit(torch.get_num_threads) for _ in range(count)]:
+    for done in [workers.submit(start) for _ in range(count)]:
         done.result()
     torch.set_num_threads(before)
     return workers
@@ -154,11 +168,19 @@ def from_transformers(directory: Path, spec: Spec, pooling: ops.Pooling | None, 
     quiet.set_verbosity_error()
     quiet.disable_progress_bar()
     try:
-        network = AutoModel.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        network, report = AutoModel.from_pretrained(
+            directory,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # so that the report names them
+            output_loading_info=True,
         )
     except Exception as error:  # transformers raises many types; all mean that this directory does not load
-        raise ModelError(f"transformers cannot load {directory}: {str(error).splitlines()[0]}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"transformers cannot load {directory}: {reason}") from error
+    _check_complete(directory, network, report, needs_pooler=isinstance(spec, ImageSpec))
     config = network.config
     depth = int(getattr(config, "num_hidden_layers", 0) or 0)
     backbone = Generic(network, "image", int(getattr(config, "hidden_size", 0) or 0), depth)
@@ -174,6 +196,23 @@ def from_transformers(directory: Path, spec: Spec, pooling: ops.Pooling | None, 
         backbone.pooling = pooling or "mean"
         backbone.run = _text_runner(backbone)
     return backbone
+
+
+def _check_complete(directory: Path, network: nn.Module, report: Mapping[str, Any], *, needs_pooler: bool) -> None:
+    """Refuse a network that transformers filled up with random weights.
+
+    Text vectors come from the tokens, so that a pooler may be absent; it becomes zero, for the fingerprint hashes it.
+    """
+    misshaped = [f"{name} is {tuple(got)}, not {tuple(want)}" for name, got, want in sorted(report["mismatched_keys"])]
+    absent = sorted(report["missing_keys"])
+    missing = absent if needs_pooler else [name for name in absent if "pooler" not in name]
+    found = (("missing", missing), ("wrong shape", misshaped))
+    problems = [f"{what}: {first_few(names)}" for what, names in found if names]
+    if problems:
+        raise ModelError(f"{directory}: the weights do not fit config.json; {'; '.join(problems)}")
+    tensors = network.state_dict()
+    for name in absent:
+        tensors[name].zero_()
 
 
 def _image_runner(backbone: Generic) -> Callable[[torch.Tensor, Sequence[Output]], Vectors]:

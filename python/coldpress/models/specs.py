@@ -21,13 +21,19 @@ _RESAMPLE: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, with an error that names the file."""
+    value = _read(path)
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds a JSON {type(value).__name__}, expected an object")
+    return value
+
+
+def _read(path: Path) -> Any:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} is missing; is the model directory complete?") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
-    return cast(dict[str, Any], value)
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,16 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
 
 def read_modules(path: Path) -> list[dict[str, str]]:
     """Read the list in ``modules.json``."""
-    value = cast(Any, read_json(path))
-    if not isinstance(value, list) or not all("type" in m and "path" in m for m in value):
+    value = _read(path)
+    if not isinstance(value, list) or not all(isinstance(m, dict) and {"type", "path"} <= m.keys() for m in value):
         raise ModelError(f"{path}: expected a list of modules with type and path")
     return value
 
 
 def _pooling(path: Path) -> Pooling:
     config = read_json(path)
+    if config.get("include_prompt") is False:
+        raise ModelError(f"{path}: include_prompt is false, expected true; a mean here is over all tokens of the prompt too")
     known: dict[str, Pooling] = {
         "pooling_mode_cls_token": "cls",
         "pooling_mode_mean_tokens": "mean",
@@ -87,7 +95,8 @@ def _pooling(path: Path) -> Pooling:
     }
     asked = [name for name, value in config.items() if name.startswith("pooling_mode") and value is True]
     if isinstance(config.get("pooling_mode"), str):
-        asked = [{"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}.get(config["pooling_mode"], "?")]
+        names = {"cls": "cls_token", "mean": "mean_tokens"}
+        asked = [f"pooling_mode_{names.get(config['pooling_mode'], config['pooling_mode'])}"]
     if len(asked) != 1 or asked[0] not in known:
         raise ModelError(f"{path}: pooling {', '.join(asked) or 'none'}; expected exactly one of {', '.join(known)}")
     return known[asked[0]]
@@ -99,13 +108,18 @@ def read_text_spec(directory: Path, positions: int, sentence: SentenceModules | 
     tokenizer = next((file for file in files if file.is_file()), None)
     if tokenizer is None:
         raise ModelError(f"{directory} has no tokenizer; expected tokenizer.json or vocab.txt")
-    longest = positions
+    digest, longest = hashlib.sha256(tokenizer.read_bytes()), positions
+    settings = directory / "tokenizer_config.json"
+    if tokenizer.name == "vocab.txt" and settings.is_file():  # a bare vocabulary leaves these to the settings
+        config = read_json(settings)
+        kept = {key: config.get(key) for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars")}
+        digest.update(json.dumps(kept).encode())
     if sentence is not None and sentence.max_tokens:
         longest = min(longest, sentence.max_tokens)
-    elif (directory / "tokenizer_config.json").is_file():
-        longest = min(longest, int(read_json(directory / "tokenizer_config.json").get("model_max_length", positions)))
+    elif settings.is_file():
+        longest = min(longest, int(read_json(settings).get("model_max_length", positions)))
     return TextSpec(
-        tokenizer=hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
+        tokenizer=digest.hexdigest(),
         max_tokens=longest,
         lowercase=sentence is not None and sentence.lowercase,
     )

@@ -118,7 +118,7 @@ def assign(model: nn.Module, names: WeightMap, tensors: Mapping[str, torch.Tenso
                 continue
             parameters[ours].copy_(torch.cat([tensors[part].float() for part in parts]))
     problems = [
-        f"{what}: {_some(found)}"
+        f"{what}: {first_few(found)}"
         for what, found in (("missing", missing), ("unexpected", unexpected), ("wrong shape", misshaped))
         if found
     ]
@@ -136,7 +136,7 @@ def expect_shapes(tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, tupl
     """
     wrong = [_misfit(name, tensors[name], shape) for name, shape in shapes.items() if name in tensors]
     if any(wrong):
-        raise ModelError(f"the weights do not fit config.json; wrong shape: {_some(filter(None, wrong))}")
+        raise ModelError(f"the weights do not fit config.json; wrong shape: {first_few(filter(None, wrong))}")
 
 
 def _misfits(parts: Sequence[str], tensors: Mapping[str, torch.Tensor], shape: torch.Size) -> list[str]:
@@ -152,7 +152,8 @@ def _misfit(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> str:
     return "" if tensor.shape == shape else f"{name} is {tuple(tensor.shape)}, not {shape}"
 
 
-def _some(names: Iterable[str], most: int = 5) -> str:
+def first_few(names: Iterable[str], most: int = 5) -> str:
+    """Join names for a message, not more than a reader takes in."""
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
