@@ -27,8 +27,9 @@ inline Vec exp(Vec x) {
   Vec r = fma(n, Vec::set(-0.693359375f), clamped);
   r = fma(n, Vec::set(2.12194440e-4f), r);
   const Vec p = fma(r * r, polynomial(r, kTerms), r) + Vec::set(1.0f);
-  // The payload of a NaN would land in the exponent and make it a number; maxps prefers its second.
-  return scale_by_power(p, max(shifted, magic - Vec::set(126.0f)));
+  // The integer arithmetic of the scaling would turn a NaN into a number; clamped - clamped keeps
+  // it.
+  return scale_by_power(p, shifted) + (clamped - clamped);
 }
 
 // erf(x): x + x p(x^2) below 0.9 (minimax, 1.3e-8 relative), 1 - e^q(|x|) above (5e-11 absolute).

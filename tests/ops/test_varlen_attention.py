@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from rule import TAILS, assert_within_k, on_every_level
+
+from coldpress import ops
+from coldpress.ops.varlen_attention import varlen_attention_reference
+
+
+def bounds(*lengths: int) -> torch.Tensor:
+    return torch.tensor([0, *lengths]).cumsum(0).int()
+
+
+def fused(tokens: int, heads: int, width: int, spread: float = 1.0) -> tuple[torch.Tensor, ...]:
+    """Views into one projection, as the attention layer hands them over."""
+    return (torch.randn(tokens, 3, heads, width) * spread).unbind(1)
+
+
+@pytest.mark.parametrize("T", TAILS)
+def test_sequence_lengths(T: int) -> None:
+    q, k, v = fused(T + 5, 3, 32)
+    ends = bounds(2, T, 3)
+    ours = on_every_level(lambda: ops.varlen_attention(q, k, v, ends, scale=32**-0.5))
+    assert_within_k(ours, varlen_attention_reference, q, k, v, ends, 32**-0.5)
+
+
+@pytest.mark.parametrize("width", TAILS)
+def test_head_widths(width: int) -> None:
+    q, k, v = fused(21, 2, width)
+    ends = bounds(20, 1)
+    ours = on_every_level(lambda: ops.varlen_attention(q, k, v, ends, scale=width**-0.5))
+    assert_within_k(ours, varlen_attention_reference, q, k, v, ends, width**-0.5)
+
+
+@pytest.mark.parametrize("spread", [1e-3, 10.0, 100.0])
+def test_extreme_scores(spread: float) -> None:
+    q, k, v = fused(50, 2, 16, spread)
+    ours = ops.varlen_attention(q, k, v, bounds(50), scale=1.0)
+    assert ours.isfinite().all()
+    assert_within_k(ours, varlen_attention_reference, q, k, v, bounds(50), 1.0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_sequence_depends_on_itself_alone(threads: int) -> None:
+    lengths = (5, 1, 40, 17, 64)
+    q, k, v = fused(sum(lengths), 4, 32)
+    whole = ops.varlen_attention(q, k, v, bounds(*lengths), scale=0.2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        begin = 0
+        for n in lengths:
+            part = slice(begin, begin + n)
+            assert torch.equal(ops.varlen_attention(q[part], k[part], v[part], bounds(n), scale=0.2), whole[part])
+            begin += n
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_nan_stays_in_its_sequence() -> None:
+    q, k, v = (t.clone() for t in fused(10, 1, 8))
+    k[2] = float("nan")
+    bad = ops.varlen_attention(q, k, v, bounds(4, 6), scale=1.0).isnan().any(dim=1)
+    assert bad.tolist() == [True] * 4 + [False] * 6
+
+
+def test_what_does_not_fit_is_named() -> None:
+    q, k, v = fused(10, 2, 8)
+    assert ops.varlen_attention(q[:0], k[:0], v[:0], bounds(), scale=1.0).shape == (0, 16)
+    with pytest.raises(ValueError, match=r"expected \(T, H, D\) three times"):
+        ops.varlen_attention(q, k[1:], v, bounds(10), scale=1.0)
+    with pytest.raises(RuntimeError, match="cu_seqlens must run from 0 to the number of tokens"):
+        ops.varlen_attention(q, k, v, bounds(9), scale=1.0)
+    with pytest.raises(RuntimeError, match="sequence 1 has -2 tokens"):
+        ops.varlen_attention(q, k, v, torch.tensor([0, 12, 10]).int(), scale=1.0)
+    with pytest.raises(ValueError, match="cu_seqlens torch.int64"):
+        ops.varlen_attention(q, k, v, bounds(10).long(), scale=1.0)
+
+
+def test_opcheck() -> None:
+    q, k, v = fused(10, 2, 8)
+    torch.library.opcheck(torch.ops.coldpress.varlen_attention.default, (q, k, v, bounds(4, 6), 0.3))
