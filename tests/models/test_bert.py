@@ -87,7 +87,10 @@ def test_shards_are_joined(directory: Path, vectors: np.ndarray) -> None:
 def test_gamma_and_beta_are_weight_and_bias(directory: Path, vectors: np.ndarray) -> None:
     path = directory / "model.safetensors"
     tensors = load_file(path)
-    old = {n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t for n, t in tensors.items()}
+    old = {
+        n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t
+        for n, t in tensors.items()
+    }
     assert old.keys() != tensors.keys()
     save_file(old, path)
     assert np.array_equal(embed_texts(load_ready(directory), TEXTS), vectors)
@@ -148,7 +151,11 @@ def test_directories_that_sentence_transformers_wrote(directory: Path, pooling: 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, "pooling_mode_max_tokens; expected exactly one of"),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode_max_tokens": True},
+            "pooling_mode_max_tokens; expected exactly one of",
+        ),
         ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "pooling_mode_weightedmean; expected exactly"),
         ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "none; expected exactly one of"),
         ("1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False}, "include_prompt is false"),

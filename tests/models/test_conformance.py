@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
-from conformance import Case, Subject, allowed_error, equal, join, largest_error, load_ready, split
+from conformance import Case, Subject, allowed_error, equal, join, largest_error, load_ready, split, torch_threads
 
 from coldpress import _library, models, ops
 from coldpress.errors import ModelError
@@ -28,16 +26,6 @@ CASES: list[Case] = [
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case.family}-{case.name}")
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     return Subject(request.param, tmp_path_factory.mktemp("model"))
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_every_family_has_a_case() -> None:

@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_named() -> None:
         ops.varlen_attention(q, k, v, bounds(9), scale=1.0)
     with pytest.raises(RuntimeError, match="sequence 1 has -2 tokens"):
         ops.varlen_attention(q, k, v, torch.tensor([0, 12, 10]).int(), scale=1.0)
-    with pytest.raises(ValueError, match="cu_seqlens torch.int64"):
+    with pytest.raises(ValueError, match=r"cu_seqlens torch\.int64"):
         ops.varlen_attention(q, k, v, bounds(10).long(), scale=1.0)
 
 

@@ -98,19 +98,24 @@ def _flat(features: Any) -> torch.Tensor:
 
 
 class _Normalise(nn.Module):
-    """uint8 (height, width, 3) to normalised float32 (1, 3, height, width) in front of an image module."""
+    """uint8 (height, width, 3) to normalised float32 (1, 3, height, width) in front of an image module.
+
+    The steps and their roundings are those of the transformers processors, so that an image network gets the very
+    values that it gets there.
+    """
 
     def __init__(self, module: nn.Module, spec: ImageSpec) -> None:
         super().__init__()
         self.module = module
-        self.scale: torch.Tensor
-        self.shift: torch.Tensor
-        for name, values in zip(("scale", "shift"), spec.scale_shift, strict=True):
-            self.register_buffer(name, torch.tensor(values), persistent=False)
+        self.rescale = spec.rescale
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.register_buffer("mean", torch.tensor(spec.mean), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std), persistent=False)
 
     def forward(self, pixels: torch.Tensor, **options: Any) -> Any:
-        values = (pixels * self.scale + self.shift).permute(2, 0, 1).unsqueeze(0)
-        return self.module(values.contiguous(), **options)
+        values = ((pixels.double() * self.rescale).float() - self.mean) / self.std
+        return self.module(values.permute(2, 0, 1).unsqueeze(0).contiguous(), **options)
 
 
 def from_module(module: nn.Module, spec: ImageSpec, *, name: str) -> LoadedModel:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from coldpress.errors import ModelError
 from coldpress.ops import Pooling
@@ -87,7 +87,9 @@ def read_modules(path: Path) -> list[dict[str, str]]:
 def _pooling(path: Path) -> Pooling:
     config = read_json(path)
     if config.get("include_prompt") is False:
-        raise ModelError(f"{path}: include_prompt is false, expected true; a mean here is over all tokens of the prompt too")
+        raise ModelError(
+            f"{path}: include_prompt is false, expected true; a mean here is over all tokens of the prompt too"
+        )
     known: dict[str, Pooling] = {
         "pooling_mode_cls_token": "cls",
         "pooling_mode_mean_tokens": "mean",

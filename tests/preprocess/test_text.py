@@ -1,0 +1,147 @@
+"""Texts to token ids: those of the model's own tokenizer, whatever the text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from tokenizers import Tokenizer
+
+from coldpress import models
+from coldpress.preprocess.text import TextPreprocessor
+from coldpress.types import Failed, TextInput, TextSpec
+
+ODD = [
+    "", " ", "\n\t\r\n", "a\x00b", "\x00", "\ufeffbom", "é\u0301 naïve Ünïcode", "日本語のテキスト", "🙂👩‍👩‍👧🏳️‍🌈", "\u202eright to left",
+    "x" * 5000, "word " * 1000, "[SEP]", "[CLS] a [MASK] b [SEP]", "[SEP] " * 400, "word " * 300 + "[SEP]", "a\u00a0b\u200bc",
+    "\x1c leading control", "trailing   ", "don't won't e.g. 3.14 $1,000", "\udbff".encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def spec(minilm: Path) -> TextSpec:
+    return models.load(minilm).spec
+
+
+@pytest.fixture(scope="module")
+def preprocess(minilm: Path, spec: TextSpec) -> TextPreprocessor:
+    return TextPreprocessor(spec, minilm)
+
+
+@pytest.fixture(scope="module")
+def texts(shared: Path) -> list[str]:
+    """Real texts, short and long, and odd ones."""
+    found = list(ODD)
+    for name in ("ag_news/test.jsonl", "trec6/test.jsonl", "cranfield/corpus.jsonl", "sst2/dev.jsonl"):
+        lines = (shared / "text" / name).read_text(encoding="utf-8").splitlines()[:200]
+        found += [json.loads(line)["text"] for line in lines]
+    return found
+
+
+def ids_of(inputs: list[TextInput | Failed]) -> list[list[int]]:
+    return [i.ids.tolist() for i in inputs]
+
+
+def test_ids_are_those_of_sentence_transformers(preprocess: TextPreprocessor, minilm: Path, texts: list[str]) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    upstream = SentenceTransformer(str(minilm), device="cpu")
+    for text, ids in zip(texts, ids_of(preprocess(texts)), strict=True):
+        assert upstream.tokenize([text])["input_ids"][0].tolist() == ids, repr(text[:60])
+
+
+@pytest.mark.parametrize("longest", [2, 3, 7, 64, 256])
+def test_truncation_is_the_tokenizers_own(spec: TextSpec, minilm: Path, texts: list[str], longest: int) -> None:
+    tokenizer = Tokenizer.from_file(str(minilm / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    whole = [len(e.ids) for e in tokenizer.encode_batch(texts)]
+    tokenizer.enable_truncation(longest)
+    inputs = TextPreprocessor(replace(spec, max_tokens=longest), minilm)(texts)
+    assert ids_of(inputs) == [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    assert [i.num_tokens for i in inputs] == whole
+    assert [i.truncated for i in inputs] == [count > longest for count in whole]
+
+
+def test_a_bare_vocabulary_gives_the_same_ids(
+    preprocess: TextPreprocessor, spec: TextSpec, minilm: Path, tmp_path: Path, texts: list[str]
+) -> None:
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        shutil.copyfile(minilm / name, tmp_path / name)
+    assert ids_of(TextPreprocessor(spec, tmp_path)(texts)) == ids_of(preprocess(texts))
+
+
+def test_a_bare_vocabulary_obeys_its_settings(spec: TextSpec, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nA", encoding="utf-8")
+    assert ids_of(TextPreprocessor(spec, tmp_path)(["A"])) == [[2, 5, 3]]
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}', encoding="utf-8")
+    assert ids_of(TextPreprocessor(spec, tmp_path)(["A"])) == [[2, 6, 3]]
+
+
+def test_the_empty_text_is_special_tokens_alone(preprocess: TextPreprocessor) -> None:
+    (empty,) = preprocess([""])
+    assert (empty.ids.tolist(), empty.num_tokens, empty.truncated) == ([101, 102], 2, False)
+    assert empty.ids.dtype == np.int32
+
+
+def test_no_texts_give_no_inputs(preprocess: TextPreprocessor) -> None:
+    assert preprocess([]) == []
+
+
+def test_lone_surrogates_become_replacement_characters(preprocess: TextPreprocessor) -> None:
+    lone, replaced, joined, whole = preprocess(["a \ud800 b", "a \ufffd b", "\ud83d\ude42", "🙂"])
+    assert lone.ids.tolist() == replaced.ids.tolist()
+    assert joined.ids.tolist() == whole.ids.tolist()
+    assert (lone.content_hash, joined.content_hash) == (replaced.content_hash, whole.content_hash)
+
+
+def test_nul_bytes_are_dropped(preprocess: TextPreprocessor) -> None:
+    with_nul, without = preprocess(["cold\x00press", "coldpress"])
+    assert with_nul.ids.tolist() == without.ids.tolist()
+    assert with_nul.content_hash != without.content_hash
+
+
+def test_a_very_long_text_is_cut_and_counted(preprocess: TextPreprocessor) -> None:
+    (long,) = preprocess(["cold press " * 100_000])
+    assert len(long.ids) == 256
+    assert long.ids[-1] == 102
+    assert long.truncated
+    assert long.num_tokens == 200_002
+
+
+def test_the_prompt_is_put_in_front(spec: TextSpec, minilm: Path, preprocess: TextPreprocessor) -> None:
+    prompted = TextPreprocessor(replace(spec, prompt="query: "), minilm)(["cold press", ""])
+    plain = preprocess(["query: cold press", "query: ", "cold press"])
+    assert ids_of(prompted) == ids_of(plain[:2])
+    assert prompted[0].content_hash == plain[2].content_hash
+
+
+def test_lower_casing_is_done_where_the_model_asks(tmp_path: Path, spec: TextSpec) -> None:
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nab\nAB", encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}', encoding="utf-8")
+    assert ids_of(TextPreprocessor(spec, tmp_path)(["AB"])) == [[2, 6, 3]]
+    lowered = TextPreprocessor(replace(spec, lowercase=True, prompt="AB "), tmp_path)
+    assert ids_of(lowered(["AB"])) == [[2, 5, 5, 3]]
+
+
+def test_what_is_no_text_fails_and_the_rest_goes_on(preprocess: TextPreprocessor) -> None:
+    contents = [b"bytes", "good", np.zeros((2, 2, 3), np.uint8), PIL.Image.new("RGB", (2, 2)), None, "too"]
+    done = preprocess(contents)
+    assert [type(d) for d in done] == [Failed, TextInput, Failed, Failed, Failed, TextInput]
+    assert done[0].reason == "not a text but bytes"
+    assert ids_of([done[1], done[5]]) == ids_of(preprocess(["good", "too"]))
+
+
+def test_threads_share_one_preprocessor(preprocess: TextPreprocessor, texts: list[str]) -> None:
+    expected = ids_of(preprocess(texts))
+    batches = [texts[i : i + 50] for i in range(0, len(texts), 50)] * 4
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(preprocess, batches))
+    assert [ids for inputs in found for ids in ids_of(inputs)] == expected * 4
+    assert preprocess.seconds["tokenize"] > 0
