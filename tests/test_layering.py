@@ -33,8 +33,11 @@ HOMES = {
     "transformers": {"models"},
     "plotly": {"report"},
 }
+LAZY = {"faiss", "sklearn", "transformers", "plotly", "typer", "rich"}
+"""Slow to import: inside functions only, but in `cli` (itself loaded by the command) and the estimator's file."""
 FREE = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
+KERNELS = sorted(path for path in (Path(__file__).parents[1] / "csrc").rglob("*.*") if path.is_file())
 
 
 def room_of(path: Path) -> str:
@@ -74,6 +77,24 @@ def test_imports_go_downwards(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_slow_imports_are_lazy(path: Path) -> None:
+    if room_of(path) in {"cli", "sklearn"}:
+        return
+    at_import: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while at_import:
+        node = at_import.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        slow = LAZY & {name.split(".")[0] for name in names}
+        assert not slow, f"{path.name}: {slow} at module level"
+        at_import += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize("path", [*MODULES, *KERNELS], ids=lambda p: p.name)
 def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 

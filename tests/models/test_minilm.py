@@ -13,7 +13,18 @@ from sentence_transformers import SentenceTransformer
 
 from coldpress import models
 
-ODD = ["", " ", "\n\t", "é" * 40, "日本語のテキスト", "🙂🙃", "a\x00b", "x" * 5000, "word " * 1000, "[SEP] [MASK] [PAD]"]
+ODD = [
+    "",
+    " ",
+    "\n\t",
+    "é" * 40,
+    "日本語のテキスト",
+    "🙂🙃",
+    "a\x00b",
+    "x" * 5000,
+    "word " * 1000,
+    "[SEP] [MASK] [PAD]",
+]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -36,9 +47,7 @@ def mixed(shared: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_vectors_are_those_of_sentence_transformers(
-    loaded: models.LoadedModel, minilm: Path, mixed: list[str]
-) -> None:
+def test_vectors_are_those_of_sentence_transformers(loaded: models.LoadedModel, minilm: Path, mixed: list[str]) -> None:
     theirs = SentenceTransformer(str(minilm), device="cpu").encode(mixed)
     ours = embed_texts(loaded, mixed)
     assert np.abs(ours - theirs).max() <= 1e-5

@@ -25,10 +25,20 @@ def test_it_equals_the_epilogue_of_linear() -> None:
 
 def test_shapes_and_nan() -> None:
     assert ops.bias_gelu(torch.empty(0, 4), torch.zeros(4)).shape == (0, 4)
+    assert ops.bias_gelu(torch.empty(3, 0), torch.empty(0)).shape == (3, 0)
     assert ops.bias_gelu(torch.randn(2, 3, 4), torch.zeros(4)).shape == (2, 3, 4)
     assert ops.bias_gelu(torch.tensor([[1.0, float("nan")]]), torch.zeros(2)).isnan().tolist() == [[False, True]]
     with pytest.raises(ValueError, match=r"expected bias \(D,\)"):
         ops.bias_gelu(torch.randn(2, 3), torch.zeros(4))
+    with pytest.raises(RuntimeError, match=r"bias_gelu: x must be contiguous; pass \.contiguous\(\)"):
+        ops.bias_gelu(torch.randn(4, 4).t(), torch.zeros(4))
+
+
+def test_extreme_values_saturate() -> None:
+    x = torch.tensor([[1e4, -1e4, 1e30, -1e30, float("inf"), 0.0]])
+    for tanh in (False, True):
+        ours = on_every_level(lambda tanh=tanh: ops.bias_gelu(x, torch.zeros(6), tanh=tanh))  # type: ignore[misc]
+        assert torch.allclose(ours, torch.tensor([[1e4, 0.0, 1e30, 0.0, float("inf"), 0.0]]), atol=1e-8)
 
 
 def test_opcheck() -> None:

@@ -60,6 +60,7 @@ def test_shapes() -> None:
     x, residual, weight, bias = arguments(6, 20)
     assert ops.layer_norm(x.view(2, 3, 20), weight, bias, 1e-5).shape == (2, 3, 20)
     assert ops.layer_norm(x[:0], weight, bias, 1e-5).shape == (0, 20)
+    assert ops.layer_norm(torch.empty(3, 0), torch.empty(0), torch.empty(0), 1e-5).shape == (3, 0)
     with pytest.raises(ValueError, match="expected weight and bias of the last dimension"):
         ops.layer_norm(x, weight[1:], bias, 1e-5)
     with pytest.raises(ValueError, match=r"got residual \(5, 20\)"):

@@ -65,6 +65,25 @@ def test_nan_stays_in_its_sequence() -> None:
     assert bad.tolist() == [True] * 4 + [False] * 6
 
 
+def test_no_payload_of_a_nan_makes_it_a_number() -> None:
+    nans = torch.tensor([0x7FC00001, 0x7FC001FF, 0x7F800001, -0x003FFFFF], dtype=torch.int32).view(torch.float32)
+    assert nans.isnan().all()
+    for nan in nans:
+        q, k, v = (t.clone() for t in fused(7, 1, 8))
+        q[3, 0, 0] = nan
+        ours = on_every_level(lambda: ops.varlen_attention(q, k, v, bounds(7), scale=1.0))  # noqa: B023
+        assert ours.isnan().all(dim=1).tolist() == [row == 3 for row in range(7)]
+
+
+@pytest.mark.parametrize("shape", [(9, 1, 8), (1, 4, 8), (9, 4, 1)])
+def test_strides_of_axes_of_one_do_not_matter(shape: tuple[int, int, int]) -> None:
+    q, k, v = (torch.randn(shape) for _ in range(3))
+    strides = [99 if n == 1 else s for n, s in zip(shape, q.stride(), strict=True)]
+    odd = [t.as_strided(shape, strides) for t in (q, k, v)]
+    ends = bounds(shape[0])
+    assert torch.equal(ops.varlen_attention(*odd, ends, scale=1.0), ops.varlen_attention(q, k, v, ends, scale=1.0))
+
+
 def test_what_does_not_fit_is_named() -> None:
     q, k, v = fused(10, 2, 8)
     assert ops.varlen_attention(q[:0], k[:0], v[:0], bounds(), scale=1.0).shape == (0, 16)
@@ -72,6 +91,8 @@ def test_what_does_not_fit_is_named() -> None:
         ops.varlen_attention(q, k[1:], v, bounds(10), scale=1.0)
     with pytest.raises(RuntimeError, match="cu_seqlens must run from 0 to the number of tokens"):
         ops.varlen_attention(q, k, v, bounds(9), scale=1.0)
+    with pytest.raises(RuntimeError, match="contiguous heads and widths"):
+        ops.varlen_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), bounds(10), scale=1.0)
     with pytest.raises(RuntimeError, match="sequence 1 has -2 tokens"):
         ops.varlen_attention(q, k, v, torch.tensor([0, 12, 10]).int(), scale=1.0)
     with pytest.raises(ValueError, match=r"cu_seqlens torch\.int64"):
