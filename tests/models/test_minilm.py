@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
 from coldpress import models
+from coldpress.errors import ModelError
 
 ODD = [
     "",
@@ -68,3 +69,19 @@ def test_what_the_directory_says_is_read(loaded: models.LoadedModel) -> None:
     assert (backbone.modality, backbone.width, backbone.depth) == ("text", 384, 6)
     assert (backbone.pooling, backbone.normalize) == ("mean", True)
     assert (spec.max_tokens, spec.prompt, spec.lowercase) == (256, "", False)
+
+
+def test_the_default_prompt_of_a_model_is_used(minilm: Path, tmp_path: Path) -> None:
+    for path in minilm.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    settings = tmp_path / "config_sentence_transformers.json"
+    values = json.loads(settings.read_text()) | {"prompts": {"doc": "passage: ", "ask": "query: "}}
+    settings.unlink()
+    settings.write_text(json.dumps(values | {"default_prompt_name": "doc"}))
+    loaded = load_ready(tmp_path)
+    assert loaded.spec.prompt == "passage: "
+    theirs = SentenceTransformer(str(tmp_path), device="cpu").encode(["one"])
+    assert np.abs(embed_texts(loaded, ["one"]) - theirs).max() < 1e-6
+    settings.write_text(json.dumps(values | {"default_prompt_name": "answer"}))
+    with pytest.raises(ModelError, match="default_prompt_name 'answer', expected one of doc, ask"):
+        models.load(tmp_path)

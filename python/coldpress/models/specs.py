@@ -46,6 +46,7 @@ class SentenceModules:
     max_tokens: int | None = None
     lowercase: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str = ""
 
 
 def read_sentence_modules(directory: Path) -> SentenceModules | None:
@@ -65,7 +66,10 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
     settings = transformer / "sentence_bert_config.json"
     values = read_json(settings) if settings.is_file() else {}
     general = directory / "config_sentence_transformers.json"
-    prompts = read_json(general).get("prompts", {}) if general.is_file() else {}
+    named = read_json(general) if general.is_file() else {}
+    prompts, default = named.get("prompts") or {}, named.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise ModelError(f"{general}: default_prompt_name {default!r}, expected one of {', '.join(prompts) or 'none'}")
     return SentenceModules(
         transformer=transformer,
         pooling=_pooling(modules["Pooling"] / "config.json") if "Pooling" in modules else "mean",
@@ -73,6 +77,7 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
         max_tokens=values.get("max_seq_length"),
         lowercase=values.get("do_lower_case", False),
         prompts=prompts,
+        default_prompt=prompts.get(default, ""),
     )
 
 
@@ -123,6 +128,7 @@ def read_text_spec(directory: Path, positions: int, sentence: SentenceModules | 
     return TextSpec(
         tokenizer=digest.hexdigest(),
         max_tokens=longest,
+        prompt=sentence.default_prompt if sentence else "",
         lowercase=sentence is not None and sentence.lowercase,
     )
 
@@ -146,7 +152,7 @@ def read_image_spec(directory: Path) -> ImageSpec:
     normalise = config.get("do_normalize", True)
     return ImageSpec(
         resize=_resize(config, path) if config.get("do_resize", True) else None,
-        crop=_crop(config, path) if config.get("do_center_crop", False) else None,
+        crop=_crop(config, path) if config.get("do_center_crop", config.get("crop_size") is not None) else None,
         resample=_RESAMPLE[resample],
         rescale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
         mean=_channels(config, "image_mean", path) if normalise else (0.0, 0.0, 0.0),
