@@ -29,6 +29,7 @@ from coldpress.types import (
     FileRef,
     Fingerprint,
     ImageSpec,
+    KnownInput,
     Modality,
     ModelInput,
     Output,
@@ -192,7 +193,8 @@ class Extractor:
         contents = self._contents(items)
         wanted = min(samples or sample_size(len(contents), self.modality), len(contents))
         chosen = [contents[i] for i in np.linspace(0, len(contents) - 1, wanted).astype(int)] if wanted else []
-        good = [prepared for prepared in self._preprocess(chosen) if not isinstance(prepared, Failed)]
+        prepared = self._preprocess(chosen)
+        good = cast(list[ModelInput], [one for one in prepared if not isinstance(one, Failed)])
         if not good:
             raise ItemError(f"none of {len(chosen)} sampled items can be embedded; nothing to certify")
         return engine.certify(self._compute, good, self.precision)
@@ -207,10 +209,16 @@ class Extractor:
         columns: Columns | None = None,
         limit: int | None = None,
         on_error: str = "skip",
+        retry_failed: bool = False,
+        reuse: str | Path | None = None,
         workers: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> Summary:
-        """Embed a source into a store on disk, or finish what an interrupted run has begun.
+        """Embed a source into a store on disk: from the start, from where a killed run ended, or what is new in it.
+
+        An input whose key is in the store already is passed over without a look at its content. Equal contents are
+        computed once.
 
         Parameters
         ----------
@@ -221,8 +229,11 @@ class Extractor:
         columns : which columns of csv, jsonl and parquet files to read.
         limit : take only so many items from the front.
         on_error : ``skip`` logs items that fail and goes on; ``fail`` stops at the first.
+        retry_failed : try again what has failed in earlier runs.
+        reuse : another store of the same space; what it has by content is copied from it.
         workers : threads that read and preprocess; by default one for text, one a core for images.
         on_progress : called after each chunk, in the calling thread.
+        should_stop : asked at the end of each shard; with True the run ends there, to be continued later.
 
         Returns
         -------
@@ -231,7 +242,7 @@ class Extractor:
         Raises
         ------
         FingerprintMismatch
-            If `out` holds vectors of another space.
+            If `out` or `reuse` holds vectors of another space.
         CertificateError, ItemError, SourceError, StoreError
             Committed shards stay intact; the same call continues.
         """
@@ -240,7 +251,14 @@ class Extractor:
         if workers is not None and workers < 1:
             raise ColdpressError(f"workers is {workers}, expected at least 1")
         opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
-        options = RunOptions(workers or _workers(self.modality), on_error, on_progress)
+        options = RunOptions(
+            workers=workers or _workers(self.modality),
+            on_error=on_error,
+            retry_failed=retry_failed,
+            reuse=None if reuse is None else Path(reuse),
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
         with StoreWriter(
             out,
             fingerprint=self.fingerprint,
@@ -310,7 +328,7 @@ def _workers(modality: Modality) -> int:
     return (os.cpu_count() or 1) if modality == "image" else 1
 
 
-def _good(inputs: Sequence[ModelInput | Failed], first: int) -> list[ModelInput]:
+def _good(inputs: Sequence[ModelInput | KnownInput | Failed], first: int) -> list[ModelInput]:
     for i, prepared in enumerate(inputs):
         if isinstance(prepared, Failed):
             raise ItemError(f"item {first + i} cannot be embedded: {prepared.reason}")

@@ -73,6 +73,13 @@ class ImageInput:
     content_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class KnownInput:
+    """An item whose vector is known already: nothing but its hash was taken."""
+
+    content_hash: str
+
+
 ModelInput = TextInput | ImageInput
 
 
@@ -231,13 +238,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What the engine hands to the store: n consecutive items of the source, in its order.
+    """What the engine hands to the store: n items of the source, in its order.
 
-    `inputs` and `outcomes` have one entry per item; each array in `vectors` (one per output) has shape (N, D) float32
-    with one row per item whose outcome is ``ok`` or ``duplicate``, in the same order.
+    `inputs` and `outcomes` have one entry per item. Each item whose outcome is ``ok`` or ``duplicate`` becomes a row;
+    `copies` has one entry per row: None where the row takes the next vector of `vectors` (one array (N, D) float32 per
+    output), else the number of an earlier row of the store whose vector it repeats.
     """
 
     items: Sequence[Item]
-    inputs: Sequence[ModelInput | Failed]
+    inputs: Sequence[ModelInput | KnownInput | Failed]
     outcomes: Sequence[Outcome]
+    copies: Sequence[int | None]
     vectors: Mapping[str, npt.NDArray[np.float32]]

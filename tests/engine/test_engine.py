@@ -159,12 +159,16 @@ def test_background_surfaces_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stages", "word"),
+    ("utilisation", "workers", "words"),
     [
-        ({"compute": 9.0, "wait_input": 0.5}, "Compute limits"),
-        ({"compute": 4.0, "decode": 9.0, "wait_input": 5.0}, "decode"),
-        ({"compute": 3.0, "wait_input": 1.0, "wait_write": 6.0}, "Writing limits"),
+        ({"compute": 0.9, "wait_input": 0.05}, 1, ["Compute limits"]),
+        ({"compute": 0.4, "read": 0.1, "decode": 0.8, "wait_input": 0.5}, 1000, ["decode", "cores are taken"]),
+        ({"compute": 0.4, "read": 0.8, "decode": 0.1, "wait_input": 0.5}, 2, ["read", "raise --workers"]),
+        ({"compute": 0.2, "source": 0.9, "tokenize": 0.2, "wait_input": 0.8}, 1, ["the source limits"]),
+        ({"compute": 0.3, "wait_input": 0.1, "wait_write": 0.6}, 1, ["Writing limits"]),
     ],
 )
-def test_the_bottleneck_is_named(stages: dict[str, float], word: str) -> None:
-    assert word in bottleneck(stages, 10.0)
+def test_the_bottleneck_is_named(utilisation: dict[str, float], workers: int, words: list[str]) -> None:
+    preparing = [name for name in ("read", "decode", "tokenize") if name in utilisation]
+    sentence = bottleneck(utilisation, preparing, workers)
+    assert all(word in sentence for word in words), sentence

@@ -34,6 +34,7 @@ class Sample:
             items=[Item(f"item-{i}", f"text {i}", f"a.txt:{i}", {"label": f"class {i % 4}"}) for i in numbers],
             inputs=[self.input(i) if i in good else Failed("not an image") for i in numbers],
             outcomes=[Outcome(f"item-{i}", self.status(i), reasons[self.status(i)]) for i in numbers],
+            copies=[None] * len(good),
             vectors={
                 name: np.array([self.vector(i, dim) for i in good], np.float32).reshape(len(good), dim)
                 for name, dim in self.dims.items()

@@ -21,7 +21,7 @@ def one(metadata, *, key="k", vector=(1.0,) * 6) -> Results:
     """The result of a single image."""
     source = ImageInput(np.zeros((1, 1, 3), np.uint8), "hash")
     vectors = {"pooled": np.array([vector], np.float32)}
-    return Results([Item(key, b"", "src", metadata)], [source], [Outcome(key, "ok")], vectors)
+    return Results([Item(key, b"", "src", metadata)], [source], [Outcome(key, "ok")], [None], vectors)
 
 
 def test_the_layout_on_disk(tmp_path, sample, snapshot):
@@ -140,12 +140,10 @@ def test_a_complete_store_is_not_written_again(tmp_path, sample, snapshot):
     root = sample.build(tmp_path / "out", stop=34)
     before = snapshot(root)
     with sample.open(root) as writer:
-        assert writer.complete
+        assert writer.passes == 1
         assert writer.committed_inputs == 34
         writer.finish()
     assert snapshot(root) == before
-    with sample.open(root) as writer, pytest.raises(StoreError, match=r"complete with 34 inputs.*appending"):
-        writer.write(sample.results(34, 35))
 
 
 def test_the_certificate_is_set_once_before_the_first_shard(tmp_path, sample):
@@ -220,6 +218,7 @@ class TestMetadata:
         failed = replace(
             one({"label": "a"}),
             outcomes=[Outcome("k", "failed", "bad")],
+            copies=[],
             vectors={"pooled": np.zeros((0, 6), np.float32)},
         )
         with sample.open(tmp_path / "out", shard_rows=1) as writer:

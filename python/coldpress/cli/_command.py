@@ -29,12 +29,13 @@ _GROUPS: tuple[Group, ...] = ("Start here", "Extract", "Search", "Learn")
 class Result:
     """What a command has to say: `data` for ``--json``, `render` for people.
 
-    With `failure`, a one-line reason, the command exits 1 after showing the result.
+    With `failure`, a one-line reason, the command exits 1 after showing the result; with `status`, it exits so.
     """
 
     data: Mapping[str, Any]
     render: Callable[[Console], None]
     failure: str | None = None
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +120,16 @@ def _guarded(command: Command) -> Callable[..., None]:
         debug = debug or bool(context.obj)
         terminal.set_up_logging(verbose=debug)
         try:
-            failure = _show(command.run(**options), as_json=json)
+            result = command.run(**options)
+            _show(result, as_json=json)
         except (typer.BadParameter, typer.Exit):
             raise
         except (KeyboardInterrupt, Exception) as error:
             raise typer.Exit(terminal.explain(error, debug=debug)) from None
-        if failure is not None:
-            terminal.complain(f"error: {failure}")
-            raise typer.Exit(1)
+        if result.failure is not None:
+            terminal.complain(f"error: {result.failure}")
+        if result.failure is not None or result.status:
+            raise typer.Exit(result.status or 1)
 
     functools.update_wrapper(guarded, command.run)
     hints = get_type_hints(command.run, include_extras=True)
@@ -144,9 +147,8 @@ def _guarded(command: Command) -> Callable[..., None]:
     return guarded
 
 
-def _show(result: Result, *, as_json: bool) -> str | None:
+def _show(result: Result, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(result.data))
     else:
         result.render(terminal.stdout())
-    return result.failure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,29 +19,14 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-def failures(store: EmbeddingStore) -> Iterator[tuple[str, str]]:
-    """(key, reason) of every item that failed, in the order of the source."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    if not store.failed:
-        return
-    for path in sorted((store.path / "outcomes").glob("part-*.parquet")):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(columns=["key", "status", "reason"]):
-                failed = batch.filter(pc.equal(batch.column("status"), pa.scalar("failed")))
-                yield from zip(failed.column("key").to_pylist(), failed.column("reason").to_pylist(), strict=True)
-
-
 def first_failures(store: EmbeddingStore) -> list[dict[str, str]]:
     """The first few, as JSON values."""
-    return [{"key": key, "reason": reason} for key, reason in islice(failures(store), SHOWN)]
+    return [{"key": key, "reason": reason} for key, reason in islice(store.failures(), SHOWN)]
 
 
 def reasons(store: EmbeddingStore, most: int = 10) -> dict[str, int]:
     """The most frequent reasons with their counts."""
-    return dict(Counter(reason for _, reason in failures(store)).most_common(most))
+    return dict(Counter(reason for _, reason in store.failures()).most_common(most))
 
 
 def render_failures(

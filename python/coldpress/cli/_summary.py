@@ -21,12 +21,15 @@ WAITING = {"wait_input": "waiting for inputs", "wait_write": "waiting for the di
 
 def render_summary(console: Console, summary: Summary, store: EmbeddingStore) -> None:
     """Everything that is worth knowing after a run, on about a dozen lines."""
-    fresh = summary.inputs - summary.resumed
-    head = Text.assemble(("✓ ", "green"), (count(summary.rows, "vector"), "bold"), f" in {summary.store}")
+    fresh = summary.processed
+    mark = ("■ ", "yellow") if summary.interrupted else ("✓ ", "green")
+    head = Text.assemble(mark, (count(summary.rows, "vector"), "bold"), f" in {summary.store}")
     if fresh:
         head.append(f"  ({count(fresh, 'input')} in {duration(summary.seconds)}, {summary.rows_per_s:,.0f}/s)", "dim")
-    else:
+    elif not summary.interrupted:
         head.append("  (complete already, nothing to do)", "dim")
+    if summary.interrupted:
+        head.append("  stopped at the end of a shard: run the same command again to continue", "yellow")
     console.print(head, soft_wrap=True)
     console.print(facts(_counts(summary)))
     render_failures(console, first_failures(store), store.failed, store.path)
@@ -42,7 +45,11 @@ def _counts(summary: Summary) -> dict[str, object]:
         "failed": Text(f"{summary.failed:,}", style="red") if summary.failed else None,
         "duplicates": f"{summary.duplicates:,} (computed once)" if summary.duplicates else None,
         "truncated": f"{count(summary.truncated, 'text')} longer than the model takes" if summary.truncated else None,
-        "resumed": f"{summary.resumed:,} inputs from an earlier run" if summary.resumed else None,
+        "resumed": f"{count(summary.resumed, 'input')} of earlier runs, not looked at again"
+        if summary.resumed
+        else None,
+        "retried": f"{count(summary.retried, 'input')} that had failed before" if summary.retried else None,
+        "reused": f"{count(summary.reused, 'vector')} from another store, not computed" if summary.reused else None,
         "precision": f"{summary.precision} ({summary.precision_reason})",
         "certificate": None if certificate is None else certificate_line(certificate),
     }
@@ -60,10 +67,10 @@ def certificate_line(certificate: Certificate) -> Text:
 
 
 def stage_table(summary: Summary) -> Table:
-    """Busy seconds of every stage; stages overlap, so that shares need not sum to 100 %."""
-    shown = table("stage", ">busy", ">share of the run", "")
+    """Busy seconds of every stage, and of its threads the share that was busy; stages overlap."""
+    shown = table("stage", ">busy", ">utilisation", "")
     for name, seconds in summary.stages.items():
-        share = seconds / summary.seconds if summary.seconds else 0.0
+        share = summary.utilisation[name]
         style = "dim" if name in WAITING else ""
         colour = "bright_black" if name in WAITING else "cyan"
         shown.add_row(

@@ -13,6 +13,7 @@ from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
 from coldpress.cli._outcomes import first_failures
 from coldpress.cli._progress import ProgressDisplay, loading
+from coldpress.cli._signals import finish_shard_on_signal
 from coldpress.cli._summary import render_summary
 
 
@@ -70,18 +71,26 @@ def embed(
     on_error: Annotated[
         OnError, typer.Option(help="Log items that fail and go on, or stop.", rich_help_panel="Reading")
     ] = OnError.SKIP,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.", rich_help_panel="Reading")
+    ] = False,
     dtype: Annotated[Dtype, typer.Option(help="How vectors are stored.", rich_help_panel="Store")] = Dtype.FLOAT16,
     shard_rows: Annotated[
         int, typer.Option(metavar="N", min=1, help="Inputs per shard, the unit of resuming.", rich_help_panel="Store")
     ] = 65_536,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(metavar="STORE", help="Copy the vectors of contents that STORE has.", rich_help_panel="Store"),
+    ] = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: options.Workers = None,
 ) -> Result:
     """Embed images or texts into a store of vectors on disk.
 
-    Run the same command again after an interruption: it continues where the last complete shard ends. An item that
-    cannot be embedded does not stop the run; the store's outcomes say why.
+    Run the same command again after an interruption: it continues where the last complete shard ends. Run it again when
+    the source has grown: only what is new is embedded. An item that cannot be embedded does not stop the run; the
+    store's outcomes say why. Ctrl-C finishes the shard under way.
     """
     with loading(model):
         from coldpress import EmbeddingStore, Extractor
@@ -96,7 +105,7 @@ def embed(
             threads=threads,
         )
     try:
-        with ProgressDisplay() as progress:
+        with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:
             summary = extractor.run(
                 out,
                 sources,
@@ -105,8 +114,11 @@ def embed(
                 columns=options.columns(text_column, image_column, key_column, label_column),
                 limit=limit,
                 on_error=on_error.value,
+                retry_failed=retry_failed,
+                reuse=reuse,
                 workers=workers,
                 on_progress=progress,
+                should_stop=stopping,
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_what_is_safe(out)) from None
@@ -114,9 +126,11 @@ def embed(
 
     def render(console: Console) -> None:
         render_summary(console, summary, store)
-        console.print(f"\n[dim]Next:[/] coldpress index {out} --out {out.with_suffix('.index')}", soft_wrap=True)
+        if not summary.interrupted:
+            console.print(f"\n[dim]Next:[/] coldpress index {out} --out {out.with_suffix('.index')}", soft_wrap=True)
 
-    return Result({**summary.to_json(), "failures": first_failures(store)}, render)
+    status = stopping.exit_status if summary.interrupted else 0
+    return Result({**summary.to_json(), "failures": first_failures(store)}, render, status=status)
 
 
 def _what_is_safe(out: Path) -> str:
@@ -136,6 +150,7 @@ COMMAND = Command(
     examples=(
         "coldpress embed photos/ --model facebook/dinov2-small --out photos.store",
         "coldpress embed reviews.csv --label-column stars --model all-MiniLM-L6-v2 --out reviews.store",
+        "coldpress embed photos/ --model facebook/dinov2-small --out photos.store --retry-failed",
         "coldpress embed 's3://bucket/part-*.parquet' --model ./e5-small --prompt 'passage: ' --out passages.store",
     ),
 )

@@ -1,65 +1,86 @@
-"""Turns prepared items into what the store takes: vectors, one outcome an item, duplicates copied."""
+"""Turns prepared items into what the store takes: vectors, one outcome an item, repetitions by reference."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
 from coldpress.engine.compute import NOT_FINITE, Computer, Vectors, finite_rows
-from coldpress.types import Failed, Item, ModelInput, Outcome, Results
+from coldpress.engine.known import KnownRows, ReusedRows
+from coldpress.types import Failed, Item, KnownInput, ModelInput, Outcome, Results
 
-_Row = tuple[str, dict[str, npt.NDArray[np.generic]]]
+Prepared = ModelInput | KnownInput | Failed
 
 
 class Assembler:
-    """Computes each distinct content of a shard once.
+    """Gets each distinct content of a run once: from the store itself, from one that is reused, else by computing it.
 
-    It remembers the vectors of the shard under way, in the stored dtype, so that a duplicate's row equals its first
-    one; :meth:`forget` starts the next shard. Duplicates in different shards are computed again: a shard has to
-    follow from its own inputs alone.
+    Attributes
+    ----------
+    computed, reused : vectors so far, by where they came from.
     """
 
-    def __init__(self, compute: Computer, dtype: str) -> None:
-        self._compute, self._dtype = compute, dtype
-        self._known: dict[str, _Row] = {}
+    def __init__(self, compute: Computer, known: KnownRows, reuse: ReusedRows | None) -> None:
+        self._compute, self._known, self._reuse = compute, known, reuse
+        self.computed = self.reused = 0
 
-    def forget(self) -> None:
-        """Begin a new shard."""
-        self._known.clear()
+    def known(self, hashes: Sequence[str]) -> list[bool]:
+        """Whether each content needs no computing; for the threads that prepare, ahead of the calls."""
+        found = [row is not None for row in self._known.find(hashes)]
+        if self._reuse is not None:
+            found = [own or row is not None for own, row in zip(found, self._reuse.find(hashes), strict=True)]
+        return found
 
-    def __call__(self, items: Sequence[Item], inputs: Sequence[ModelInput | Failed]) -> Results:
-        """Compute a chunk."""
-        new: dict[str, ModelInput] = {}
-        for prepared in inputs:
-            if not isinstance(prepared, Failed) and prepared.content_hash not in self._known:
-                new.setdefault(prepared.content_hash, prepared)
-        vectors = self._compute(list(new.values()))
-        good = dict(zip(new, finite_rows(vectors), strict=True))
-        stored = {name: rows.astype(self._dtype) for name, rows in vectors.items()}
-        place = {digest: row for row, digest in enumerate(new)}
-        outcomes, rows = [], []
+    def __call__(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> Results:
+        """The results of a chunk, to be written in the order of the calls."""
+        good = [prepared for prepared in inputs if not isinstance(prepared, Failed)]
+        by_hash = {prepared.content_hash: prepared for prepared in reversed(good)}
+        hashes = list(dict.fromkeys(prepared.content_hash for prepared in good))
+        first = {digest: row for digest, row in zip(hashes, self._known.find(hashes), strict=True) if row is not None}
+        new = [digest for digest in hashes if digest not in first]
+        vectors = self._vectors(new, [by_hash[digest] for digest in new])
+        finite = dict(zip(new, finite_rows(vectors), strict=True))
+        place = {digest: i for i, digest in enumerate(new)}
+        outcomes: list[Outcome] = []
+        copies: list[int | None] = []
+        rows: list[tuple[str, str]] = []
+        taken: list[int] = []
         for item, prepared in zip(items, inputs, strict=True):
-            if isinstance(prepared, Failed):
-                outcomes.append(Outcome(item.key, "failed", prepared.reason))
+            if isinstance(prepared, Failed) or not finite.get(prepared.content_hash, True):
+                reason = prepared.reason if isinstance(prepared, Failed) else NOT_FINITE.reason
+                outcomes.append(Outcome(item.key, "failed", reason))
                 continue
             digest = prepared.content_hash
-            if not good.get(digest, True):
-                outcomes.append(Outcome(item.key, "failed", NOT_FINITE.reason))
-                continue
-            if first := self._known.get(digest):
-                outcomes.append(Outcome(item.key, "duplicate", first[0]))
-            else:
+            row = first.get(digest)
+            copies.append(row)
+            if row is None:
+                first[digest] = self._known.count + len(rows)
+                taken.append(place[digest])
                 outcomes.append(Outcome(item.key, "ok"))
-                self._known[digest] = (item.key, {name: rows_[place[digest]] for name, rows_ in stored.items()})
-            rows.append(self._known[digest][1])
-        return Results(items, inputs, outcomes, self._stack(rows, vectors))
+            else:
+                here = row - self._known.count
+                outcomes.append(
+                    Outcome(item.key, "duplicate", rows[here][1] if here >= 0 else self._known.first_key(row))
+                )
+            rows.append((digest, item.key))
+        self._known.append([r[0] for r in rows], [r[1] for r in rows], [row is None for row in copies])
+        return Results(items, inputs, outcomes, copies, {name: values[taken] for name, values in vectors.items()})
 
-    def _stack(self, rows: Sequence[dict[str, npt.NDArray[np.generic]]], like: Vectors) -> Vectors:
-        return {
-            name: np.stack([row[name] for row in rows]).astype(np.float32)
-            if rows
-            else np.empty((0, values.shape[1]), np.float32)
-            for name, values in like.items()
-        }
+    def _vectors(self, hashes: Sequence[str], inputs: Sequence[ModelInput | KnownInput]) -> Vectors:
+        """The vectors of distinct contents, those of the reused store taken from there."""
+        found = [None] * len(hashes) if self._reuse is None else self._reuse.find(hashes)
+        fresh = [i for i, row in enumerate(found) if row is None]
+        old = [i for i, row in enumerate(found) if row is not None]
+        self.computed += len(fresh)
+        self.reused += len(old)
+        computed = self._compute([cast(ModelInput, inputs[i]) for i in fresh])
+        if self._reuse is None or not old:
+            return computed
+        copied = self._reuse.vectors([row for row in found if row is not None])
+        merged = {}
+        for name, rows in computed.items():
+            merged[name] = np.empty((len(hashes), rows.shape[1]), np.float32)
+            merged[name][fresh], merged[name][old] = rows, copied[name]
+        return merged

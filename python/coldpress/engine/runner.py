@@ -1,28 +1,31 @@
 """Three stages with bounded queues between them: read and preprocess, compute, write.
 
 Nothing holds the data set in memory. A chunk of items is the unit that travels; a shard of the store covers a fixed
-range of inputs, so what it holds follows from its inputs and the fingerprint alone.
+range of inputs, so what it holds follows from its inputs, the shards before it and the fingerprint alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from coldpress.data import Source
-from coldpress.engine.assemble import Assembler
+from coldpress.engine.assemble import Assembler, Prepared
 from coldpress.engine.certificate import certify, require
 from coldpress.engine.compute import Computer
+from coldpress.engine.known import KnownRows, ReusedRows
 from coldpress.engine.plan import chunk_items, sample_size
 from coldpress.engine.precision import Choice
-from coldpress.engine.stages import Background, ordered_map
-from coldpress.engine.summary import Progress, Summary, bottleneck
+from coldpress.engine.stages import Background, Timed, ordered_map
+from coldpress.engine.summary import NOTHING_LEFT, Progress, Summary, bottleneck
+from coldpress.engine.todo import Todo
 from coldpress.errors import ItemError
-from coldpress.preprocess import Preprocessor
+from coldpress.preprocess import Known, Preprocessor
 from coldpress.store import StoreWriter
-from coldpress.types import Failed, Item, ModelInput, Results
+from coldpress.types import Failed, Item, KnownInput, ModelInput, Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +34,30 @@ class RunOptions:
 
     workers: int
     on_error: str = "skip"
+    retry_failed: bool = False
+    reuse: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
+    should_stop: Callable[[], bool] | None = None
 
 
 @dataclass(slots=True)
 class _Counts:
     failed: int = 0
     duplicates: int = 0
-    rows: int = 0
+    retried: int = 0
     inputs: int = 0
     truncated: int = 0
     tokens: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
 
-    def add(self, results: Results) -> None:
+    def add(self, results: Results, again: Set[str]) -> None:
         """Count a chunk."""
         for outcome, prepared in zip(results.outcomes, results.inputs, strict=True):
             self.inputs += 1
             self.failed += outcome.status == "failed"
             self.duplicates += outcome.status == "duplicate"
+            self.retried += outcome.key in again
             self.truncated += getattr(prepared, "truncated", False)
             self.tokens += len(getattr(prepared, "ids", ()))
-        self.rows = self.inputs - self.failed
 
 
 def run(
@@ -69,93 +74,166 @@ def run(
     ------
     CertificateError
         Before anything is stored, if the vectors are too far from the reference.
+    FingerprintMismatch, StoreError
+        If the store to reuse has vectors of another space, or of another kind.
     ItemError
         With ``on_error="fail"``, at the first item that fails; committed shards stay.
     SourceError, StoreError
         If reading or writing fails as a whole; committed shards stay.
     """
-    start, resumed, shard_rows = time.perf_counter(), writer.committed_inputs, writer.shard_rows
-    counts, stages = _Counts(), {"read": 0.0, **preprocess.seconds, "certify": 0.0, "compute": 0.0}
-    assembler = Assembler(compute, writer.dtype)
-    modality = preprocess.modality
+    return _Run(source, preprocess, compute, writer, precision, options)()
 
-    def prepare(chunk: list[Item]) -> tuple[list[Item], list[ModelInput | Failed]]:
-        return chunk, prepare_items(preprocess, chunk)
 
-    fresh = writer.committed_inputs == 0 and writer.certificate is None
-    if not writer.complete:
-        chunks = chunk_items(source.items(resumed), modality, resumed, shard_rows)
-        prepared = ordered_map(prepare, chunks, options.workers)
-        with closing(prepared), Background(writer.write) as background:
-            waiting = time.perf_counter()
+class _Run:
+    """One run: what its stages share."""
+
+    def __init__(
+        self,
+        source: Source,
+        preprocess: Preprocessor,
+        compute: Computer,
+        writer: StoreWriter,
+        precision: Choice,
+        options: RunOptions,
+    ) -> None:
+        self.begun = time.perf_counter()
+        self.source, self.preprocess, self.compute = source, preprocess, compute
+        self.writer, self.precision, self.options = writer, precision, options
+        manifest = writer.manifest
+        dims = {output.name: output.dim for output in manifest.outputs}
+        self.reuse = (
+            ReusedRows(options.reuse, manifest.fingerprint, dims, manifest.dtype) if options.reuse is not None else None
+        )
+        self.again = writer.retry() if options.retry_failed else frozenset()
+        self.todo = Todo(source, writer.path, manifest, preprocess.modality, self.again)
+        self.assembler = Assembler(compute, KnownRows(writer.path, manifest), self.reuse)
+        self.uncertified = manifest.certificate is None and not manifest.shards
+        self.counts, self.interrupted = _Counts(), False
+        self.seconds: dict[str, float] = {"certify": 0.0, "compute": 0.0, "wait_input": 0.0}
+
+    def __call__(self) -> Summary:
+        modality, shard_rows = self.preprocess.modality, self.writer.shard_rows
+        before = dict(self.preprocess.seconds)
+        start = self.writer.committed_inputs if self.todo.first_pass else 0
+        chunks = Timed(chunk_items(self.todo, modality, start, shard_rows))
+        prepared = Timed(ordered_map(self._prepare, chunks, self.options.workers))
+        with closing(prepared), Background(self._write) as background:
+            drawn = start
             for items, inputs in prepared:
-                now = time.perf_counter()
-                _spend(stages, "wait_input", now - waiting)
-                if fresh and (sample := _sample(inputs, sample_size(source.count, modality))):
-                    certificate = certify(compute, sample, precision.mode)
-                    require(certificate)
-                    writer.certificate = certificate
-                    fresh = False
-                    _spend(stages, "certify", time.perf_counter() - now)
-                    now = time.perf_counter()
-                if (resumed + counts.inputs) % shard_rows == 0:
-                    assembler.forget()
-                results = assembler(items, inputs)
-                _spend(stages, "compute", time.perf_counter() - now)
-                if options.on_error == "fail":
-                    _stop_on_failure(results)
-                background.put(results)
-                counts.add(results)
-                if options.on_progress is not None:
-                    elapsed = time.perf_counter() - start
-                    options.on_progress(
-                        Progress(resumed + counts.inputs, source.count, counts.failed, counts.duplicates, elapsed)
-                    )
-                waiting = time.perf_counter()
+                if self.uncertified:
+                    self._certify(inputs)
+                drawn += len(items)
+                shard_ends = drawn % shard_rows == 0
+                background.put((self._compute(items, inputs), shard_ends))
+                self._report()
+                if shard_ends and self.options.should_stop is not None and self.options.should_stop():
+                    self.interrupted = True
+                    break
             background.drain()
-            writer.finish()
-        stages |= {name: seconds - stages[name] for name, seconds in preprocess.seconds.items()}
-        stages |= {"write": background.busy, "wait_write": background.waited}
-    seconds = time.perf_counter() - start
-    totals = writer.totals
-    return Summary(
-        store=str(writer.path),
-        inputs=totals.inputs,
-        rows=totals.rows,
-        failed=totals.failed,
-        duplicates=totals.duplicates,
-        truncated=counts.truncated,
-        tokens=counts.tokens,
-        resumed=resumed,
-        seconds=seconds,
-        rows_per_s=counts.rows / seconds,
-        precision=precision.mode,
-        precision_reason=precision.reason,
-        certificate=writer.certificate,
-        stages={name: round(value, 4) for name, value in stages.items()},
-        bottleneck=bottleneck(stages, seconds if counts.inputs else 0.0),
-    )
+            if not self.interrupted:
+                self.writer.finish()
+        prepared_s = {name: seconds - before[name] for name, seconds in self.preprocess.seconds.items()}
+        self.seconds["wait_input"] = prepared.seconds
+        ends = {"write": background.busy, "wait_write": background.waited}
+        return self._summary({"source": chunks.seconds, **prepared_s, **self.seconds, **ends}, list(prepared_s))
+
+    def _prepare(self, chunk: list[Item]) -> tuple[list[Item], list[Prepared]]:
+        return chunk, prepare_items(self.preprocess, chunk, self.assembler.known)
+
+    def _certify(self, inputs: Sequence[Prepared]) -> None:
+        """Once, before the first shard: on the first items of the run, else by what the reused store says."""
+        begin = time.perf_counter()
+        if sample := _sample(inputs, sample_size(self.source.count, self.preprocess.modality)):
+            certificate = certify(self.compute, sample, self.precision.mode)
+            require(certificate)
+            self.writer.certificate = certificate
+            self.uncertified = False
+        elif self.reuse is not None and self.reuse.store.certificate is not None:
+            self.writer.certificate = self.reuse.store.certificate
+            self.uncertified = False
+        self.seconds["certify"] += time.perf_counter() - begin
+
+    def _compute(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> Results:
+        begin = time.perf_counter()
+        results = self.assembler(items, inputs)
+        self.seconds["compute"] += time.perf_counter() - begin
+        if self.options.on_error == "fail":
+            _stop_on_failure(results)
+        if self.again:
+            results = _without(results, self.again)
+        self.counts.add(results, self.again)
+        return results
+
+    def _write(self, chunk: tuple[Results, bool]) -> None:
+        results, shard_ends = chunk
+        self.writer.write(results)
+        if shard_ends:
+            self.writer.end_shard()
+
+    def _report(self) -> None:
+        if self.options.on_progress is not None:
+            counts, done = self.counts, self.todo.passed + self.counts.inputs
+            elapsed = time.perf_counter() - self.begun
+            self.options.on_progress(Progress(done, self.source.count, counts.failed, counts.duplicates, elapsed))
+
+    def _summary(self, stages: dict[str, float], preparing: Sequence[str]) -> Summary:
+        counts, totals, seconds = self.counts, self.writer.totals, time.perf_counter() - self.begun
+        threads = dict.fromkeys(preparing, self.options.workers)
+        utilisation = {name: busy / (seconds * threads.get(name, 1)) for name, busy in stages.items()}
+        return Summary(
+            store=str(self.writer.path),
+            inputs=totals.inputs,
+            rows=totals.rows,
+            failed=totals.failed,
+            duplicates=totals.duplicates,
+            resumed=self.todo.passed,
+            processed=counts.inputs,
+            computed=self.assembler.computed,
+            reused=self.assembler.reused,
+            retried=counts.retried,
+            truncated=counts.truncated,
+            tokens=counts.tokens,
+            interrupted=self.interrupted,
+            seconds=seconds,
+            rows_per_s=(counts.inputs - counts.failed) / seconds,
+            precision=self.precision.mode,
+            precision_reason=self.precision.reason,
+            certificate=self.writer.certificate,
+            stages={name: round(value, 4) for name, value in stages.items()},
+            utilisation={name: round(value, 4) for name, value in utilisation.items()},
+            workers=self.options.workers,
+            bottleneck=bottleneck(utilisation, preparing, self.options.workers) if counts.inputs else NOTHING_LEFT,
+        )
 
 
-def prepare_items(preprocess: Preprocessor, items: Sequence[Item]) -> list[ModelInput | Failed]:
+def prepare_items(preprocess: Preprocessor, items: Sequence[Item], known: Known | None = None) -> list[Prepared]:
     """Preprocess a chunk; entries that the source itself could not read stay failed."""
     contents = [item.content for item in items if not isinstance(item.content, Failed)]
-    prepared = iter(preprocess(contents))
+    prepared = iter(preprocess(contents, known))
     return [item.content if isinstance(item.content, Failed) else next(prepared) for item in items]
 
 
-def _sample(inputs: Sequence[ModelInput | Failed], size: int) -> list[ModelInput]:
+def _sample(inputs: Sequence[Prepared], size: int) -> list[ModelInput]:
     """Distinct good inputs, spread over the chunk."""
-    good = {item.content_hash: item for item in inputs if not isinstance(item, Failed)}
+    good = {item.content_hash: item for item in inputs if not isinstance(item, Failed | KnownInput)}
     step = max(1, len(good) // size)
     return list(good.values())[::step][:size]
+
+
+def _without(results: Results, again: Set[str]) -> Results:
+    """The same without the items that were tried again and have failed again: they stay where they are."""
+    kept = [i for i, o in enumerate(results.outcomes) if o.status != "failed" or o.key not in again]
+    if len(kept) == len(results.items):
+        return results
+    return replace(
+        results,
+        items=[results.items[i] for i in kept],
+        inputs=[results.inputs[i] for i in kept],
+        outcomes=[results.outcomes[i] for i in kept],
+    )
 
 
 def _stop_on_failure(results: Results) -> None:
     for outcome in results.outcomes:
         if outcome.status == "failed":
             raise ItemError(f"{outcome.key}: {outcome.reason}; use --on-error skip to go on past failures")
-
-
-def _spend(stages: dict[str, float], name: str, seconds: float) -> None:
-    stages[name] = stages.get(name, 0.0) + seconds

@@ -48,6 +48,28 @@ def ordered_map(work: Callable[[T], R], items: Iterable[T], workers: int) -> Gen
                 future.cancel()
 
 
+class Timed(Generic[T]):
+    """An iterator that knows how long one has waited for its items: `seconds`."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items, self.seconds = iter(items), 0.0
+
+    def __iter__(self) -> Timed[T]:
+        return self
+
+    def __next__(self) -> T:
+        begin = time.perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.perf_counter() - begin
+
+    def close(self) -> None:
+        """Close the generator behind it, if it is one."""
+        if isinstance(self._items, Generator):
+            self._items.close()
+
+
 class Background(Generic[T], AbstractContextManager["Background[T]"]):
     """Hands values to `work` in a thread of its own, in order; at most `depth` wait. Its errors surface here."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from coldpress.types import Certificate
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands. `done` counts inputs of this run and of the ones it resumes; `total` may be unknown."""
+    """Where a run stands in its source: `done` counts what it has done or passed over; `total` may be unknown."""
 
     done: int
     total: int | None
@@ -20,12 +21,18 @@ class Progress:
     seconds: float
 
 
+NOTHING_LEFT = "Nothing was left to do."
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a run did.
 
-    `inputs`, `rows`, `failed`, `duplicates` describe the whole store; `resumed` of the inputs were committed by
-    earlier runs; `seconds`, `rows_per_s`, `truncated`, `tokens` and `stages` (busy seconds) describe this run.
+    `inputs`, `rows`, `failed`, `duplicates` describe the whole store, everything else this run: `resumed` inputs of the
+    source were in the store already, `processed` ones were not; `computed` vectors were computed and `reused` ones
+    taken from another store; `retried` inputs that had failed before have a row now; `interrupted` says that it stopped
+    at the end of a shard because it was asked to. `stages` has busy seconds, `utilisation` the share of the run that
+    the threads of a stage were busy.
     """
 
     store: str
@@ -33,15 +40,22 @@ class Summary:
     rows: int
     failed: int
     duplicates: int
+    resumed: int
+    processed: int
+    computed: int
+    reused: int
+    retried: int
     truncated: int
     tokens: int
-    resumed: int
+    interrupted: bool
     seconds: float
     rows_per_s: float
     precision: str
     precision_reason: str
     certificate: Certificate | None
     stages: Mapping[str, float]
+    utilisation: Mapping[str, float]
+    workers: int
     bottleneck: str
 
     def to_json(self) -> dict[str, Any]:
@@ -49,21 +63,35 @@ class Summary:
         return asdict(self)
 
 
-def bottleneck(stages: Mapping[str, float], seconds: float) -> str:
-    """Say in one sentence what limits a run, and what to change for more speed."""
-    if seconds <= 0:
-        return "Nothing was left to do."
-    compute, waiting = stages.get("compute", 0.0) / seconds, stages.get("wait_input", 0.0) / seconds
-    blocked = stages.get("wait_write", 0.0) / seconds
+def bottleneck(utilisation: Mapping[str, float], preparing: Sequence[str], workers: int) -> str:
+    """Say in one sentence what limits a run, and what to change for more speed.
+
+    Parameters
+    ----------
+    utilisation : share of the run that each stage was busy, or waited.
+    preparing : the stages that the workers do.
+    """
+    waiting, blocked = utilisation.get("wait_input", 0.0), utilisation.get("wait_write", 0.0)
     if blocked > max(waiting, 0.2):
         return f"Writing limits this run (compute waited {blocked:.0%} of the time for it): use a faster disk."
-    if waiting > 0.2:
-        inputs = {
-            k: v for k, v in stages.items() if k not in ("compute", "write", "certify", "wait_input", "wait_write")
-        }
-        slowest = max(inputs, key=lambda name: inputs[name], default="read")
+    if waiting <= 0.2:
+        compute = utilisation.get("compute", 0.0)
+        return f"Compute limits this run (busy {compute:.0%} of the time): more cores, a GPU or a smaller model help."
+    source, busy = utilisation.get("source", 0.0), sum(utilisation[name] for name in preparing)
+    waited = f"compute waited {waiting:.0%} of the time"
+    if source > busy:
         return (
-            f"Preparing inputs limits this run (compute waited {waiting:.0%} of the time, mostly for {slowest}): "
-            "raise --workers, or use a faster disk."
+            f"Reading the source limits this run ({waited}, one thread reads and was busy {source:.0%}): "
+            "use a faster disk, less compression, or several runs over parts of it."
         )
-    return f"Compute limits this run (busy {compute:.0%} of the time): more cores, a GPU or a smaller model help."
+    slowest = max(preparing, key=lambda name: utilisation[name], default="preparing")
+    cores = os.cpu_count() or 1
+    remedy = (
+        f"all {cores} cores are taken: more cores or smaller inputs help"
+        if workers >= cores and slowest != "read"
+        else "raise --workers"
+    )
+    return (
+        f"Preparing inputs limits this run ({waited}; {workers} workers were busy {busy:.0%}, "
+        f"mostly with {slowest}): {remedy}."
+    )

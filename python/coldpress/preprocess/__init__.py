@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from coldpress.types import Content, Failed, ImageSpec, Modality, ModelInput, Spec
+from coldpress.types import Content, Failed, ImageSpec, KnownInput, Modality, ModelInput, Spec
+
+Known = Callable[[Sequence[str]], Sequence[bool]]
+"""Tells for each content hash whether its vector is known already."""
 
 
 class Preprocessor(Protocol):
@@ -23,8 +26,13 @@ class Preprocessor(Protocol):
     def seconds(self) -> Mapping[str, float]:
         """Busy seconds by step."""
 
-    def __call__(self, contents: Sequence[Content]) -> Sequence[ModelInput | Failed]:
-        """Prepare each content; `Failed` with a reason where that is impossible."""
+    def __call__(
+        self, contents: Sequence[Content], known: Known | None = None
+    ) -> Sequence[ModelInput | KnownInput | Failed]:
+        """Prepare each content; `Failed` with a reason where that is impossible.
+
+        What is `known` may be left at its hash, where preparing it would be for nothing.
+        """
 
 
 def preprocessor_for(spec: Spec, directory: Path | None) -> Preprocessor:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from coldpress.preprocess import Known
 from coldpress.types import Content, Failed, FileRef, ImageInput, ImageSpec
 
 try:
@@ -78,7 +79,7 @@ class ImagePreprocessor:
         self._lock = threading.Lock()
         self._transform = None if _image is None else _native_transform(spec)
 
-    def __call__(self, contents: Sequence[Content]) -> list[ImageInput | Failed]:
+    def __call__(self, contents: Sequence[Content], known: Known | None = None) -> list[ImageInput | Failed]:
         """Pixels, or the reason why there are none, for each content in order."""
         begin = time.perf_counter()
         sources = [_read(content) for content in contents]

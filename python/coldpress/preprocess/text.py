@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
 from coldpress.errors import ModelError
+from coldpress.preprocess import Known
 from coldpress.types import Content, Failed, TextInput, TextSpec
 
 
@@ -43,10 +44,13 @@ class TextPreprocessor:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
-    def __call__(self, contents: Sequence[Content]) -> list[TextInput | Failed]:
-        """Return one input for each content, in order; `Failed` for what is no text."""
+    def __call__(self, contents: Sequence[Content], known: Known | None = None) -> list[TextInput | Failed]:
+        """Return one input for each content, in order; `Failed` for what is no text.
+
+        All are tokenised, `known` or not: the number of tokens belongs to an item's metadata.
+        """
         start = time.perf_counter()
-        texts = [_clean(content) if isinstance(content, str) else None for content in contents]
+        texts = [clean(content) if isinstance(content, str) else None for content in contents]
         encodings = iter(self._tokenizer.encode_batch_fast([self._dress(t) for t in texts if t is not None]))
         inputs: list[TextInput | Failed] = [
             Failed(f"not a text but {type(content).__name__}") if text is None else self._input(text, next(encodings))
@@ -66,14 +70,19 @@ class TextPreprocessor:
         if total > longest:  # keep the closing special tokens, as truncation inside the tokenizer does
             closing = _count_closing(encoding.special_tokens_mask)
             ids = ids[: longest - closing] + ids[total - closing :]
-        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-        return TextInput(np.asarray(ids, dtype=np.int32), digest, total, total > longest)
+        return TextInput(np.asarray(ids, dtype=np.int32), hash_text(text), total, total > longest)
 
 
-def _clean(text: str) -> str:
+def hash_text(text: str) -> str:
+    """32 hexadecimal digits that name a text."""
+    return hashlib.sha256(clean(text).encode()).hexdigest()[:32]
+
+
+def clean(text: str) -> str:
+    """The text as it is tokenised: surrogates that are a pair joined, lone ones replaced."""
     try:
         text.encode()
-    except UnicodeEncodeError:  # UTF-16 joins surrogates that are a pair after all, and replaces the lone ones
+    except UnicodeEncodeError:  # UTF-16 does both
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 

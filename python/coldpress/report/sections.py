@@ -34,7 +34,7 @@ def throughput(summary: Summary) -> Section:
     rows = [(name, f"{value:.2f}", f"{value / seconds:.0%}") for name, value in busy.items()]
     body = [
         paragraph(
-            f"{summary.inputs - summary.resumed:,} inputs in {summary.seconds:.1f} s: {summary.rows_per_s:,.0f} a "
+            f"{summary.processed:,} inputs in {summary.seconds:.1f} s: {summary.rows_per_s:,.0f} a "
             f"second, {summary.tokens / seconds:,.0f} tokens a second. Stages overlap: shares need not sum to 100 %.",
             "note",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,11 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One committed shard: how many inputs it covers, what became of them, and its files by relative path."""
+    """One committed shard: how many inputs it covers, what became of them, and its files by relative path.
+
+    A retried input leaves the shard where it failed for the one where it has a row; the first is left with new
+    outcomes, its rows untouched.
+    """
 
     inputs: int
     rows: int
@@ -47,13 +51,20 @@ class Shard:
     duplicates: int
     files: Mapping[str, StoredFile]
 
+    @property
+    def outcomes(self) -> str:
+        """Relative path of its outcomes: the only file that can be of a later generation."""
+        return next(name for name in self.files if name.startswith("outcomes/"))
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything in ``manifest.json``. `schema` is (name, type) of the metadata columns once a row has fixed them.
 
-    Shard k covers inputs ``[k * shard_rows, (k + 1) * shard_rows)`` of the source, whatever became of them. There are
-    no times and no machine in it: the same inputs and fingerprint give the same bytes.
+    In the first pass over the source, shard k covers its inputs ``[k * shard_rows, (k + 1) * shard_rows)``, whatever
+    became of them; later passes append shards with what is new. `passes` counts those that came to their end;
+    `complete` says whether the last one did. There are no times and no machine in it: the same inputs and fingerprint
+    give the same bytes.
     """
 
     model: str
@@ -66,6 +77,7 @@ class Manifest:
     outputs: tuple[StoredOutput, ...]
     schema: tuple[tuple[str, str], ...] | None = None
     shards: tuple[Shard, ...] = ()
+    passes: int = 0
     complete: bool = False
 
     @property
@@ -73,9 +85,10 @@ class Manifest:
         """Inputs covered by committed shards."""
         return sum(shard.inputs for shard in self.shards)
 
-    def with_shard(self, shard: Shard, schema: tuple[tuple[str, str], ...] | None) -> Manifest:
-        """The same with one more shard."""
-        return replace(self, shards=(*self.shards, shard), schema=schema)
+    @property
+    def rows(self) -> int:
+        """Rows of all shards."""
+        return sum(shard.rows for shard in self.shards)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, keys in a fixed order."""
@@ -91,6 +104,7 @@ class Manifest:
             "shard_rows": self.shard_rows,
             "outputs": [asdict(output) for output in self.outputs],
             "metadata_schema": None if self.schema is None else [list(column) for column in self.schema],
+            "passes": self.passes,
             "complete": self.complete,
             "shards": [asdict(shard) for shard in self.shards],
         }
@@ -110,6 +124,7 @@ class Manifest:
             outputs=tuple(StoredOutput(**output) for output in values["outputs"]),
             schema=None if schema is None else tuple((str(name), str(kind)) for name, kind in schema),
             shards=tuple(_shard(shard) for shard in values["shards"]),
+            passes=int(values["passes"]),
             complete=values["complete"],
         )
         manifest._check(values["fingerprint"]["digest"])
@@ -125,7 +140,8 @@ class Manifest:
                 raise ValueError(f"output directory {output.directory!r}, expected a plain name")
         for number, shard in enumerate(self.shards):
             # Only names of our own making are ever opened: a manifest cannot point out of its store.
-            if set(shard.files) != set(shard_files(self.outputs, number)):
+            expected = {*shard_files(self.outputs, number)[:-1], outcomes_file(number, _generation(shard.outcomes))}
+            if set(shard.files) != expected:
                 raise ValueError(f"shard {number} lists {sorted(shard.files)}")
 
 
@@ -161,13 +177,23 @@ def metadata_file(number: int) -> str:
     return f"metadata/part-{number:05d}.parquet"
 
 
-def outcomes_file(number: int) -> str:
-    """Relative path of the outcomes of shard `number`."""
-    return f"outcomes/part-{number:05d}.parquet"
+def outcomes_file(number: int, generation: int = 0) -> str:
+    """Relative path of the outcomes of shard `number`, written anew `generation` times."""
+    return f"outcomes/part-{number:05d}{f'.{generation}' if generation else ''}.parquet"
+
+
+def next_outcomes_file(name: str, number: int) -> str:
+    """The name that follows `name`, which stays valid until the manifest lists the new one."""
+    return outcomes_file(number, _generation(name) + 1)
+
+
+def _generation(name: str) -> int:
+    match = re.fullmatch(r"outcomes/part-\d+(?:\.(\d+))?\.parquet", name)
+    return int(match[1] or 0) if match else 0
 
 
 def shard_files(outputs: Sequence[StoredOutput], number: int) -> list[str]:
-    """Every file of shard `number`."""
+    """Every file of a new shard `number`, its outcomes last."""
     return [*(matrix_file(output, number) for output in outputs), metadata_file(number), outcomes_file(number)]
 
 

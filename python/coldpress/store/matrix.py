@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coldpress.errors import StoreError
+from coldpress.store.manifest import Manifest, StoredOutput, matrix_file
 
 Matrix = npt.NDArray[Any]
 _OPEN_SHARDS = 64
@@ -139,6 +140,16 @@ class ShardedMatrix:
 
     def _map(self, number: int) -> Matrix:
         return map_matrix(self._paths[number], self._rows[number], self._dim, self.dtype).view(np.ndarray)
+
+
+def open_output(root: Path, manifest: Manifest, output: StoredOutput) -> ShardedMatrix | Matrix:
+    """The committed vectors of one output: the mapped file where there is one shard, else a matrix over all."""
+    paths = [root / matrix_file(output, number) for number in range(len(manifest.shards))]
+    if len(paths) == 1:
+        return map_matrix(paths[0], manifest.shards[0].rows, output.dim, manifest.dtype)
+    if not paths:
+        return np.empty((0, output.dim), dtype=manifest.dtype)
+    return ShardedMatrix(paths, [shard.rows for shard in manifest.shards], output.dim, manifest.dtype)
 
 
 def map_matrix(path: Path, rows: int, dim: int, dtype: npt.DTypeLike) -> np.memmap[Any, Any]:

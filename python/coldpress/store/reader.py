@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coldpress.errors import StoreError
 from coldpress.store.files import sha256
 from coldpress.store.keys import Keys
-from coldpress.store.manifest import (
-    StoredOutput,
-    check_size,
-    matrix_file,
-    metadata_file,
-    outcomes_file,
-    read_manifest,
-)
-from coldpress.store.matrix import Matrix, ShardedMatrix, iter_blocks, map_matrix
+from coldpress.store.manifest import Manifest, check_size, metadata_file, read_manifest
+from coldpress.store.matrix import Matrix, ShardedMatrix, iter_blocks, open_output
 from coldpress.types import Certificate, Fingerprint
 
 
@@ -59,6 +53,11 @@ class EmbeddingStore:
         widths = " + ".join(str(output.dim) for output in self._manifest.outputs)
         state = "complete" if self.complete else "incomplete"
         return f"EmbeddingStore({str(self.path)!r}: {len(self):,} x {widths} {self.dtype}, {self.model}, {state})"
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything in ``manifest.json`` when the store was opened."""
+        return self._manifest
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -138,7 +137,7 @@ class EmbeddingStore:
         if found is None:
             raise StoreError(f"{self.path}: no output '{name}', expected one of {', '.join(self.outputs)}")
         if name not in self._matrices:
-            self._matrices[name] = self._open(found)
+            self._matrices[name] = open_output(self.path, self._manifest, found)
         return self._matrices[name]
 
     def blocks(self, rows: int = 65_536, output: str | None = None) -> Iterator[Matrix]:
@@ -171,12 +170,25 @@ class EmbeddingStore:
 
     def read_metadata(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read some columns of the metadata, or all."""
-        return self._read_tables(metadata_file, columns)
+        names = [metadata_file(number) for number in range(len(self._manifest.shards))]
+        return self._read_tables(names, columns, empty=columns or ["key"])
 
     @cached_property
     def outcomes(self) -> pa.Table:
         """One row per input, failed ones included: key, status, reason."""
-        return self._read_tables(outcomes_file, None)
+        names = [shard.outcomes for shard in self._manifest.shards]
+        return self._read_tables(names, None, empty=["key", "status", "reason"])
+
+    def failures(self) -> Iterator[tuple[str, str]]:
+        """(key, reason) of every input that failed, without holding all outcomes in memory."""
+        for shard in self._manifest.shards:
+            if shard.failed:
+                with _opened(self.path / shard.outcomes) as file:
+                    for batch in file.iter_batches():
+                        failed = batch.filter(pc.equal(batch.column("status"), pa.scalar("failed")))
+                        yield from zip(
+                            failed.column("key").to_pylist(), failed.column("reason").to_pylist(), strict=True
+                        )
 
     def verify(self) -> None:
         """Read every file and compare it with its SHA-256.
@@ -199,27 +211,22 @@ class EmbeddingStore:
     def _matrices(self) -> dict[str, ShardedMatrix | Matrix]:
         return {}
 
-    def _open(self, output: StoredOutput) -> ShardedMatrix | Matrix:
-        shards = self._manifest.shards
-        paths = [self.path / matrix_file(output, number) for number in range(len(shards))]
-        if len(paths) == 1:
-            return map_matrix(paths[0], shards[0].rows, output.dim, self.dtype)
-        if not paths:
-            return np.empty((0, output.dim), dtype=self.dtype)
-        return ShardedMatrix(paths, [shard.rows for shard in shards], output.dim, self.dtype)
-
-    def _read_tables(self, file_name: Callable[[int], str], columns: Sequence[str] | None) -> pa.Table:
+    def _read_tables(self, names: Sequence[str], columns: Sequence[str] | None, *, empty: Sequence[str]) -> pa.Table:
         tables = []
-        for number in range(len(self._manifest.shards)):
-            path = self.path / file_name(number)
-            try:
-                with pq.ParquetFile(path) as file:
-                    wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
-                    tables.append(file.read(columns=wanted))
-            except (OSError, pa.ArrowException) as error:
-                raise StoreError(f"{path}: cannot be read: {error}; restore it, or embed again") from error
+        for name in names:
+            with _opened(self.path / name) as file:
+                wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+                tables.append(file.read(columns=wanted))
         if not tables:
-            names = columns or (["key", "status", "reason"] if file_name is outcomes_file else ["key"])
-            return pa.table({name: pa.array([], pa.string()) for name in names})
+            return pa.table({name: pa.array([], pa.string()) for name in empty})
         # A shard without a single row, written before any row had fixed the columns, has fewer of them.
         return pa.concat_tables(tables, promote_options="default")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: cannot be read: {error}; restore it, or embed again") from error

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coldpress.errors import StoreError
-from coldpress.types import Item, ModelInput, Scalar, TextInput
+from coldpress.types import Item, KnownInput, ModelInput, Scalar, TextInput
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class MetadataColumns:
     values: dict[str, list[Scalar]] = field(default_factory=lambda: {name: [] for name, _ in (*_COMMON, *_TEXT)})
     extra: list[Mapping[str, Scalar]] = field(default_factory=list)
 
-    def append(self, item: Item, source: ModelInput) -> None:
+    def append(self, item: Item, source: ModelInput | KnownInput) -> None:
         """Add the row of one item."""
         row = (item.key, item.source, source.content_hash)
         tokens = (source.num_tokens, source.truncated) if isinstance(source, TextInput) else (None, None)

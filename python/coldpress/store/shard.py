@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from coldpress.errors import StoreError
 from coldpress.store import manifest as layout
-from coldpress.store.files import npy_header, sha256, sync_file, temporary
+from coldpress.store.files import NPY_HEADER_BYTES, npy_header, sha256, sync_file, temporary
+from coldpress.store.matrix import open_output
 from coldpress.store.schema import ColumnTypes, MetadataColumns, base_types, to_arrow, write_parquet
 from coldpress.types import Failed, Outcome, Results
 
 
 class ShardWriter:
-    """Shard `number` of a store, invisible until `commit` has renamed its files and the manifest lists them."""
+    """The next shard of a store, invisible until `commit` has renamed its files and the manifest lists them."""
 
-    def __init__(self, root: Path, number: int, outputs: tuple[layout.StoredOutput, ...], dtype: str) -> None:
-        self._root, self._number, self._outputs, self._dtype = root, number, outputs, dtype
+    def __init__(self, root: Path, manifest: layout.Manifest) -> None:
+        self._root, self._number = root, len(manifest.shards)
+        self._outputs, self._dtype, self._first_row = manifest.outputs, manifest.dtype, manifest.rows
+        self._committed = {output.name: open_output(root, manifest, output) for output in self._outputs}
         self._metadata = MetadataColumns()
         self._outcomes: list[Outcome] = []
         self._rows = 0
         self._matrices: dict[str, IO[bytes]] = {}
-        for output in outputs:
-            file = temporary(root / layout.matrix_file(output, number)).open("wb")
+        for output in self._outputs:
+            file = temporary(root / layout.matrix_file(output, self._number)).open("w+b")
             self._matrices[output.name] = file
-            file.write(npy_header(0, output.dim, dtype))
+            file.write(npy_header(0, output.dim, self._dtype))
 
     @property
     def inputs(self) -> int:
         """Inputs received so far."""
         return len(self._outcomes)
 
+    @property
+    def keys(self) -> list[str]:
+        """The keys of those inputs."""
+        return [outcome.key for outcome in self._outcomes]
+
     def append(self, results: Results) -> None:
         """Add consecutive results; nothing is added if a vector does not fit the stored dtype."""
-        stored = {output.name: _cast(results.vectors[output.name], self._dtype) for output in self._outputs}
+        stored = {o.name: self._rows_of(o, results.copies, results.vectors[o.name]) for o in self._outputs}
         for name, matrix in stored.items():
             self._matrices[name].write(matrix.data)
         for item, source, outcome in zip(results.items, results.inputs, results.outcomes, strict=True):
@@ -73,6 +84,34 @@ class ShardWriter:
         count = [outcome.status for outcome in self._outcomes].count
         return layout.Shard(self.inputs, self._rows, count("failed"), count("duplicate"), files), types
 
+    def _rows_of(
+        self, output: layout.StoredOutput, copies: Sequence[int | None], vectors: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.generic]:
+        """New vectors in the stored dtype, repeated ones byte for byte as the earlier row has them."""
+        own = _cast(vectors, self._dtype)
+        if len(own) == len(copies):
+            return own
+        rows = np.empty((len(copies), output.dim), own.dtype)
+        rows[[i for i, copied in enumerate(copies) if copied is None]] = own
+        for i, copied in enumerate(copies):
+            if copied is not None:
+                rows[i] = self._earlier_row(output, copied, rows)
+        return rows
+
+    def _earlier_row(
+        self, output: layout.StoredOutput, row: int, chunk: npt.NDArray[np.generic]
+    ) -> npt.NDArray[np.generic]:
+        """A row of a committed shard, of this one's file, or of the chunk that is being added."""
+        place = row - self._first_row
+        if place < 0:
+            return np.asarray(self._committed[output.name][row])
+        if place >= self._rows:
+            return np.asarray(chunk[place - self._rows])
+        file = self._matrices[output.name]
+        file.flush()
+        size = output.dim * chunk.dtype.itemsize
+        return np.frombuffer(os.pread(file.fileno(), size, NPY_HEADER_BYTES + place * size), chunk.dtype)
+
     def discard(self) -> None:
         """Remove what has been written; called when a run ends in the middle of a shard."""
         for file in self._matrices.values():
@@ -94,6 +133,25 @@ class ShardWriter:
             "reason": [outcome.reason for outcome in self._outcomes],
         }
         return pa.table({name: to_arrow(values, "string")[0] for name, values in columns.items()})
+
+
+def without_failures(root: Path, shard: layout.Shard, number: int, keys: Set[str]) -> layout.Shard:
+    """The same shard after `keys`, which had failed in it, have found a place elsewhere.
+
+    The new outcomes get a name of their own: until the manifest lists it, the store is as it was.
+    """
+    outcomes = pq.read_table(root / shard.outcomes)
+    entries = zip(outcomes.column("key").to_pylist(), outcomes.column("status").to_pylist(), strict=True)
+    gone = [status == "failed" and key in keys for key, status in entries]
+    name = layout.next_outcomes_file(shard.outcomes, number)
+    with temporary(root / name).open("wb") as file:
+        write_parquet(outcomes.filter(pa.array([not moved for moved in gone])), file)
+        _sync_and_close(file)
+    stored = layout.StoredFile(temporary(root / name).stat().st_size, sha256(temporary(root / name)))
+    temporary(root / name).replace(root / name)
+    sync_file((root / name).parent)
+    files = {kept: file for kept, file in shard.files.items() if kept != shard.outcomes} | {name: stored}
+    return replace(shard, inputs=shard.inputs - sum(gone), failed=shard.failed - sum(gone), files=files)
 
 
 def _cast(vectors: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[np.generic]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from coldpress.errors import FingerprintMismatch, StoreError
 from coldpress.store.files import LOCK_NAME, DirectoryLock, explained, sync_file, temporary
@@ -21,10 +23,10 @@ from coldpress.store.manifest import (
     write_manifest,
 )
 from coldpress.store.schema import check_metadata
-from coldpress.store.shard import ShardWriter
+from coldpress.store.shard import ShardWriter, without_failures
 from coldpress.types import Certificate, Fingerprint, Results
 
-_PART = re.compile(r"part-(\d+)\.(?:npy|parquet)")
+_PART = re.compile(r"\.?part-\d+\..*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,10 @@ class Totals:
 class StoreWriter:
     """Create a store, or go on with one that an earlier run has left.
 
-    Shard k covers inputs ``[k * shard_rows, (k + 1) * shard_rows)`` of the source. What a shard holds follows from
-    its inputs and the fingerprint alone, so a run that is killed and started again ends with the same bytes as one
-    that was not: skip `committed_inputs` inputs and continue. One process writes at a time.
+    In the first pass over a source, shard k covers its inputs ``[k * shard_rows, (k + 1) * shard_rows)``: a run that
+    is killed and started again skips `committed_inputs` inputs, continues, and ends with the same bytes as one that
+    was not. Once that pass is finished, further shards hold what the source has gained since, and the inputs that
+    failed at first (`retry`). One process writes at a time.
 
     Parameters
     ----------
@@ -94,6 +97,7 @@ class StoreWriter:
         self.path = Path(path)
         asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, plan_outputs(dims))
         self._shard: ShardWriter | None = None
+        self._failed_in: dict[str, int] = {}
         self._warned: set[str] = set()
         self._closed = False
         with explained(self.path):
@@ -132,9 +136,26 @@ class StoreWriter:
         )
 
     @property
-    def complete(self) -> bool:
-        """Whether the store covers its whole source."""
-        return self._manifest.complete
+    def manifest(self) -> Manifest:
+        """What is committed."""
+        return self._manifest
+
+    @property
+    def passes(self) -> int:
+        """How often a run has come to the end of the source."""
+        return self._manifest.passes
+
+    def retry(self) -> Set[str]:
+        """Take back the inputs that have failed so far: those written from now on leave the shard they failed in.
+
+        Returns
+        -------
+        Their keys. Write results only for those that have succeeded now; the others stay where they are.
+        """
+        for number, shard in enumerate(self._manifest.shards):
+            if shard.failed:
+                self._failed_in |= dict.fromkeys(_failed_keys(self.path / shard.outcomes), number)
+        return self._failed_in.keys()
 
     @property
     def certificate(self) -> Certificate | None:
@@ -155,16 +176,10 @@ class StoreWriter:
         Raises
         ------
         StoreError
-            If the disk is full or not writable, a value is too large for the dtype, metadata has a reserved name,
-            or the store is complete already.
+            If the disk is full or not writable, a value is too large for the dtype, or metadata has a reserved name.
         """
         if self._closed:
             raise ValueError("the writer is closed")
-        if self.complete:
-            raise StoreError(
-                f"{self.path}: is complete with {self.committed_inputs} inputs and the source has more; "
-                "appending is not supported yet: choose another output"
-            )
         if not results.items:
             return
         self._check_results(results)
@@ -172,7 +187,7 @@ class StoreWriter:
             check_metadata(results.items)
             with explained(self.path):
                 if self._shard is None:
-                    self._shard = self._new_shard()
+                    self._shard = ShardWriter(self.path, self._manifest)
                 self._shard.append(results)
                 if self._shard.inputs == self._manifest.shard_rows:
                     self._commit(self._shard)
@@ -180,11 +195,17 @@ class StoreWriter:
             self.close()
             raise
 
+    def end_shard(self) -> None:
+        """Commit the shard under way though it may not be full, if there is one."""
+        if self._shard is not None:
+            with explained(self.path):
+                self._commit(self._shard)
+
     def finish(self) -> None:
         """Commit what is left and mark the store complete; without this call the last partial shard is dropped."""
         if self._closed:
             raise ValueError("the writer is closed")
-        if self.complete:
+        if self._manifest.complete and self._shard is None:
             return
         try:
             with explained(self.path):
@@ -222,26 +243,38 @@ class StoreWriter:
         for directory in sorted(directories):
             directory.mkdir(parents=True, exist_ok=True)
             sync_file(directory.parent)
-            _remove_leftovers(directory, committed=len(manifest.shards))
+        self._remove_leftovers(manifest)
         temporary(self.path / MANIFEST_NAME).unlink(missing_ok=True)
         return manifest
-
-    def _new_shard(self) -> ShardWriter:
-        manifest = self._manifest
-        return ShardWriter(self.path, len(manifest.shards), manifest.outputs, manifest.dtype)
 
     def _commit(self, shard: ShardWriter | None, *, complete: bool = False) -> None:
         manifest = self._manifest
         if shard is not None:
-            manifest = manifest.with_shard(*shard.commit(manifest.schema, self._warned))
-        manifest = replace(manifest, complete=complete)
+            moved = {key: self._failed_in.pop(key) for key in shard.keys if key in self._failed_in}
+            shards = list(manifest.shards)
+            for number in set(moved.values()):
+                keys = {key for key, home in moved.items() if home == number}
+                shards[number] = without_failures(self.path, shards[number], number, keys)
+            committed, schema = shard.commit(manifest.schema, self._warned)
+            manifest = replace(manifest, shards=(*shards, committed), schema=schema)
+        manifest = replace(manifest, complete=complete, passes=manifest.passes + complete)
         write_manifest(self.path, manifest)
-        self._manifest, self._shard = manifest, None
+        before, self._manifest, self._shard = self._manifest, manifest, None
+        for name in {shard.outcomes for shard in before.shards} - {shard.outcomes for shard in manifest.shards}:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _remove_leftovers(self, manifest: Manifest) -> None:
+        """Delete what a killed run has left: temporary files, and files renamed but never listed in the manifest."""
+        listed = {name for shard in manifest.shards for name in shard.files}
+        for directory in {Path(name).parent for name in shard_files(manifest.outputs, 0)}:
+            for entry in (self.path / directory).iterdir():
+                if _PART.fullmatch(entry.name) and str(directory / entry.name) not in listed:
+                    entry.unlink()
 
     def _check_results(self, results: Results) -> None:
         """The engine's side of the contract, checked because a row out of step would damage the store silently."""
         n = len(results.items)
-        rows = sum(outcome.status != "failed" for outcome in results.outcomes)
+        rows = sum(copied is None for copied in results.copies)
         room = self._manifest.shard_rows - (self._shard.inputs if self._shard else 0)
         expected = {output.name: (rows, output.dim) for output in self._manifest.outputs}
         shapes = {name: matrix.shape for name, matrix in results.vectors.items()}
@@ -249,6 +282,8 @@ class StoreWriter:
             raise ValueError(f"{n} results, expected at most the {room} that complete the shard")
         if len(results.inputs) != n or [o.key for o in results.outcomes] != [item.key for item in results.items]:
             raise ValueError("inputs and outcomes do not belong to the items")
+        if len(results.copies) != sum(outcome.status != "failed" for outcome in results.outcomes):
+            raise ValueError("copies do not belong to the outcomes")
         if shapes != expected:
             raise ValueError(f"vectors have shapes {shapes}, expected {expected}")
 
@@ -295,10 +330,6 @@ def _check_same(path: Path, found: Manifest, asked: Manifest) -> None:
             )
 
 
-def _remove_leftovers(directory: Path, *, committed: int) -> None:
-    """Delete what a killed run has left: temporary files, and shards renamed but never listed in the manifest."""
-    for entry in directory.iterdir():
-        name = entry.name
-        part = _PART.fullmatch(name.removeprefix(".").removesuffix(".tmp"))
-        if part and (name.endswith(".tmp") or int(part[1]) >= committed):
-            entry.unlink()
+def _failed_keys(outcomes: Path) -> list[str]:
+    failed = pq.read_table(outcomes, columns=["key"], filters=[("status", "=", "failed")])
+    return [str(key) for key in failed.column(0).to_pylist()]

@@ -1,0 +1,113 @@
+"""What need not be computed: contents that have a row in this store already, or in another one of the same space."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from coldpress.errors import FingerprintMismatch, StoreError
+from coldpress.store import EmbeddingStore
+from coldpress.store.digests import DigestIndex, KeyLog
+from coldpress.store.manifest import Manifest, metadata_file
+from coldpress.types import Fingerprint
+
+logger = logging.getLogger(__name__)
+
+_HashedKeys = tuple[list[str], list[str]]
+
+
+class KnownRows:
+    """The first row of every content in a store, committed or on its way there.
+
+    Rows are numbered as the store will number them. Lookups are safe from several threads.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self._lock = threading.Lock()
+        self._index, self._keys = DigestIndex(root), KeyLog(root)
+        self._rows = 0
+        for hashes, keys in read_rows(root, manifest):
+            self._index.add(hashes, range(self._rows, self._rows + len(keys)))
+            self._keys.extend(keys)
+            self._rows += len(keys)
+
+    def find(self, hashes: Sequence[str]) -> list[int | None]:
+        """The row of each content, None for a new one."""
+        with self._lock:
+            return self._index.find(hashes)
+
+    def first_key(self, row: int) -> str:
+        """The key of a row."""
+        return self._keys[row]
+
+    def append(self, hashes: Sequence[str], keys: Sequence[str], new: Sequence[bool]) -> None:
+        """Add the next rows; those that repeat an earlier one are counted, not indexed."""
+        with self._lock:
+            places = [self._rows + i for i, is_new in enumerate(new) if is_new]
+            self._index.add([digest for digest, is_new in zip(hashes, new, strict=True) if is_new], places)
+            self._keys.extend(keys)
+            self._rows += len(keys)
+
+    @property
+    def count(self) -> int:
+        """Rows so far."""
+        return self._rows
+
+
+class ReusedRows:
+    """Vectors of another store by content.
+
+    Raises
+    ------
+    FingerprintMismatch
+        If its vectors are of another space.
+    StoreError
+        If it has other outputs, or keeps less of a vector than the new store wants.
+    """
+
+    def __init__(self, path: Path, fingerprint: Fingerprint, dims: Mapping[str, int], dtype: str) -> None:
+        self.store = EmbeddingStore(path)
+        manifest = self.store.manifest
+        if manifest.fingerprint.digest != fingerprint.digest:
+            differences = "; ".join(manifest.fingerprint.diff(fingerprint))
+            raise FingerprintMismatch(
+                f"{path}: cannot be reused, its vectors are of another space (store != this run): {differences}"
+            )
+        found = {output.name: output.dim for output in manifest.outputs}
+        if found != dict(dims) or manifest.dtype not in (dtype, "float32"):
+            raise StoreError(
+                f"{path}: cannot be reused: has {found} as {manifest.dtype}, this run needs {dict(dims)} as {dtype}"
+            )
+        self._index, row = DigestIndex(path), 0
+        for hashes, keys in read_rows(path, manifest):
+            self._index.add(hashes, range(row, row + len(keys)))
+            row += len(keys)
+        self._lock = threading.Lock()
+
+    def find(self, hashes: Sequence[str]) -> list[int | None]:
+        """The row of each content in that store, None where it has none."""
+        with self._lock:
+            return self._index.find(hashes)
+
+    def vectors(self, rows: Sequence[int]) -> dict[str, npt.NDArray[np.float32]]:
+        """The vectors (N, D) of rows, by output."""
+        return {
+            name: np.asarray(self.store.output(name)[np.asarray(rows, np.int64)], np.float32)
+            for name in self.store.outputs
+        }
+
+
+def read_rows(root: Path, manifest: Manifest) -> Iterator[_HashedKeys]:
+    """Content hashes and keys of all committed rows, a part of a shard at a time."""
+    for number, shard in enumerate(manifest.shards):
+        if shard.rows:
+            with pq.ParquetFile(root / metadata_file(number)) as file:
+                for batch in file.iter_batches(columns=["content_hash", "key"]):
+                    hashes, keys = batch.column("content_hash").to_pylist(), batch.column("key").to_pylist()
+                    yield [str(value) for value in hashes], [str(value) for value in keys]
