@@ -48,7 +48,7 @@ def test_equal_file_names_are_told_apart_by_their_paths(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_text_is_refused_with_what_can(tmp_path):
-    with pytest.raises(SourceError, match=r"is a directory, expected files of texts \(\.csv, \.jsonl"):
+    with pytest.raises(SourceError, match=r"is a directory, expected files of texts \(\.arrow, \.csv"):
         open_source(tmp_path, modality="text")
     (tmp_path / "a.jpg").touch()
     with pytest.raises(SourceError, match="not a known text format"):

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from coldpress.data import compression
 from coldpress.data import location as place
-from coldpress.data.lines import open_utf8
+from coldpress.data.lines import bounded_lines, open_utf8
 from coldpress.data.rows import RowReader
 from coldpress.data.source import File, Format, Source
 from coldpress.errors import SourceError
 from coldpress.types import Failed, Item
 
 _LARGEST_FIELD = 64 * 2**20
-"""Characters in one field. The csv module's own limit of 131,072 is shorter than real documents."""
+"""Characters in one field, which may have many lines. The csv module's own 131,072 are fewer than real documents."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,14 @@ class CsvSource:
         """Unknown without reading the file."""
         return None
 
+    def measure(self) -> int:
+        """How many records there are, from reading them."""
+        with open_utf8(self.rows.file.location) as stream:
+            return sum(1 for _ in _records(stream, self.delimiter)) - 1  # the header
+
     def items(self, start: int = 0) -> Iterator[Item]:
         """Items from record `start` on."""
-        with _open_text(self.rows.file.location) as stream:
+        with open_utf8(self.rows.file.location) as stream:
             records = _records(stream, self.delimiter)
             next(records)  # the header
             for number, fields in islice(records, start, None):
@@ -62,16 +68,20 @@ class CsvSource:
         return self.rows.item(number, row)
 
 
-def _records(stream: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str] | Failed]]:
+def _records(stream: io.BufferedReader, delimiter: str) -> Iterator[tuple[int, list[str] | Failed]]:
     """Records with the line each starts on."""
     csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_FIELD))
-    reader = csv.reader(stream, delimiter=delimiter)
+    lines = _Lines(stream)
+    reader = csv.reader(lines, delimiter=delimiter)
     while True:
-        number = reader.line_num + 1
+        number = lines.number + 1
         try:
             fields = next(reader)
         except StopIteration:
             return
+        except _LineTooLargeError as error:
+            yield number, Failed(str(error))
+            continue
         except csv.Error as error:
             yield number, Failed(f"not valid CSV: {error}")
             continue
@@ -79,8 +89,32 @@ def _records(stream: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[
             yield number, fields
 
 
-def _open_text(location: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(open_utf8(location), encoding="utf-8", errors="surrogateescape", newline="")
+class _LineTooLargeError(Exception):
+    """Passes through the csv module, which begins the next record on the next line."""
+
+
+class _Lines(Iterator[str]):
+    r"""Lines as the csv module wants them: a lone ``\r`` ends one too."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._lines = bounded_lines(stream)
+        self._pieces: Iterator[str] = iter(())
+        self.number = 0
+
+    def __next__(self) -> str:
+        piece = next(self._pieces, None)
+        if piece is not None:
+            self.number += 1
+            return piece
+        raw = next(self._lines)
+        self.number += 1
+        if isinstance(raw, Failed):
+            raise _LineTooLargeError(raw.reason)
+        text = raw.decode("utf-8", "surrogateescape")
+        if text.find("\r", 0, len(text) - 2 if text.endswith("\r\n") else None) < 0:
+            return text
+        self._pieces = iter(io.StringIO(text, newline=""))
+        return next(self._pieces)
 
 
 def _is_unicode(text: str) -> bool:
@@ -93,20 +127,20 @@ def _is_unicode(text: str) -> bool:
 
 def _delimiter(file: File, header: str) -> str:
     """A tab for .tsv; for .csv a comma unless the header has none and another usual delimiter."""
-    if file.location.lower().endswith(".tsv"):
+    if compression.plain_name(file.location).lower().endswith(".tsv"):
         return "\t"
     return next((delimiter for delimiter in ",;\t|" if delimiter in header), ",")
 
 
 def _open(file: File) -> Source:
-    with _open_text(file.location) as stream:
-        first = next((line for line in stream if line.strip()), "")
-    delimiter = _delimiter(file, first)
-    with _open_text(file.location) as stream:
+    with open_utf8(file.location) as stream:
+        first = next((line for line in bounded_lines(stream) if isinstance(line, bytes) and line.strip()), b"")
+    delimiter = _delimiter(file, first.decode("utf-8", "replace"))
+    with open_utf8(file.location) as stream:
         _, header = next(_records(stream, delimiter), (0, Failed("the file is empty")))
     if isinstance(header, Failed):
         raise SourceError(f"{file.location}: {header.reason}, expected a header row with column names")
-    return CsvSource(RowReader.resolve(file, header), tuple(header), delimiter)
+    return CsvSource(RowReader.resolve(file, header, header), tuple(header), delimiter)
 
 
-FORMAT = Format("CSV", (".csv", ".tsv"), _open)
+FORMAT = Format("CSV", (".csv", ".tsv"), _open, compression.SUFFIXES)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from coldpress.data import compression
 from coldpress.data import location as place
-from coldpress.data.lines import open_utf8
-from coldpress.data.rows import RowReader, decode
+from coldpress.data.lines import bounded_lines, open_utf8
+from coldpress.data.rows import RowReader, decode, is_scalar
 from coldpress.data.source import File, Format, Source
 from coldpress.errors import SourceError
 from coldpress.types import Failed, Item
@@ -34,6 +36,11 @@ class JsonLinesSource:
         """Unknown without reading the file."""
         return None
 
+    def measure(self) -> int:
+        """How many records there are, from reading them."""
+        with open_utf8(self.rows.file.location) as stream:
+            return sum(1 for _ in _records(stream))
+
     def items(self, start: int = 0) -> Iterator[Item]:
         """Items from record `start` on; the lines before it are read but not parsed."""
         with open_utf8(self.rows.file.location) as stream:
@@ -46,12 +53,13 @@ class JsonLinesSource:
                 )
 
 
-def _records(stream: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    return ((number, raw) for number, raw in enumerate(stream, 1) if not raw.isspace())
+def _records(stream: io.BufferedReader) -> Iterator[tuple[int, bytes | Failed]]:
+    lines = enumerate(bounded_lines(stream), 1)
+    return ((number, raw) for number, raw in lines if isinstance(raw, Failed) or not raw.isspace())
 
 
-def _parse(raw: bytes) -> dict[str, object] | Failed:
-    text = decode(raw)
+def _parse(raw: bytes | Failed) -> dict[str, object] | Failed:
+    text = raw if isinstance(raw, Failed) else decode(raw)
     if isinstance(text, Failed):
         return text
     try:
@@ -64,15 +72,16 @@ def _parse(raw: bytes) -> dict[str, object] | Failed:
 
 
 def _open(file: File) -> Source:
-    names: dict[str, None] = {}
+    names: dict[str, bool] = {}  # and whether all values seen are scalars
     with open_utf8(file.location) as stream:
         for _, raw in islice(_records(stream), _LOOK_AHEAD):
             record = _parse(raw)
             if isinstance(record, dict):
-                names.update(dict.fromkeys(record))
+                names.update({name: names.get(name, True) and is_scalar(value) for name, value in record.items()})
     if not names:
         raise SourceError(f"{file.location}: no JSON object in its first {_LOOK_AHEAD} lines, expected one per line")
-    return JsonLinesSource(RowReader.resolve(file, list(names)))
+    scalars = [name for name, scalar in names.items() if scalar]
+    return JsonLinesSource(RowReader.resolve(file, list(names), scalars))
 
 
-FORMAT = Format("JSON lines", (".jsonl", ".ndjson"), _open)
+FORMAT = Format("JSON lines", (".jsonl", ".ndjson"), _open, compression.SUFFIXES)

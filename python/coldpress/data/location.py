@@ -71,7 +71,7 @@ def kind(location: str) -> Literal["file", "directory"] | None:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise SourceError(f"{location}: cannot be reached: {_describe(error)}") from error
+            raise SourceError(f"{location}: cannot be reached: {describe(error)}") from error
     try:
         mode = Path(location).stat().st_mode
     except ValueError:  # a NUL character
@@ -79,7 +79,7 @@ def kind(location: str) -> Literal["file", "directory"] | None:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
             return None
-        raise SourceError(f"{printable(location)}: cannot be reached: {_describe(error)}") from error
+        raise SourceError(f"{printable(location)}: cannot be reached: {describe(error)}") from error
     return "directory" if stat.S_ISDIR(mode) else "file"
 
 
@@ -91,7 +91,7 @@ def open_binary(location: str) -> IO[bytes]:
             return file
         return Path(location).open("rb")
     except Exception as error:
-        raise SourceError(f"{location}: cannot be opened: {_describe(error)}") from error
+        raise SourceError(f"{location}: cannot be opened: {describe(error)}") from error
 
 
 def walk(root: str, depth: int | None = None) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _list_local(directory: str) -> list[str]:
                 if not entry.name.startswith(".") and (entry.is_dir() or entry.is_file() or _is_broken_link(entry))
             ]
     except OSError as error:
-        raise SourceError(f"{printable(directory)}: cannot be listed: {_describe(error)}") from error
+        raise SourceError(f"{printable(directory)}: cannot be listed: {describe(error)}") from error
     return sorted(names)
 
 
@@ -157,7 +157,7 @@ def _url_lister(root: str) -> Callable[[str], list[str]]:
         try:
             entries = filesystem.ls(path, detail=True)
         except Exception as error:
-            raise SourceError(f"{directory}: cannot be listed: {_describe(error)}") from error
+            raise SourceError(f"{directory}: cannot be listed: {describe(error)}") from error
         names = []
         for entry in entries:
             full = str(entry["name"]).rstrip("/")
@@ -190,6 +190,6 @@ def _filesystem(location: str) -> tuple[Any, str]:
     return filesystem, str(path)
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """The bare reason: ``No such file or directory`` rather than errno, text and path."""
     return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"

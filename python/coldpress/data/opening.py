@@ -13,8 +13,10 @@ from typing import Any, cast
 from coldpress.data import location as place
 from coldpress.data import pattern as patterns
 from coldpress.data.folder import FilesSource, FolderSource, Selection
+from coldpress.data.frames import open_table
+from coldpress.data.huggingface import open_dataset
 from coldpress.data.memory import MemorySource
-from coldpress.data.source import Columns, Concatenated, File, Limited, Source, format_of, formats
+from coldpress.data.source import Columns, Concatenated, File, Limited, Source, directory_format, format_of, formats
 from coldpress.errors import SourceError
 from coldpress.types import Modality
 
@@ -73,7 +75,7 @@ def open_source(
 def _open(spec: Any, modality: Modality, columns: Columns) -> Source:
     specs = [spec] if isinstance(spec, str | os.PathLike) else spec
     if not (isinstance(specs, list | tuple) and all(isinstance(one, str | os.PathLike) for one in specs)):
-        return cast(Source, spec) if _is_source(spec) else MemorySource(spec, modality)
+        return _open_object(spec, modality, columns)
     locations = [place.normalise(one) for one in specs]
     if not locations:
         raise SourceError("no source given; name a directory, a file, a pattern or a URL")
@@ -86,6 +88,13 @@ def _open(spec: Any, modality: Modality, columns: Columns) -> Source:
     opener.check_keys()
     sources = opener.finish()
     return sources[0] if len(sources) == 1 else Concatenated(sources)
+
+
+def _open_object(value: Any, modality: Modality, columns: Columns) -> Source:
+    if _is_source(value):
+        return cast(Source, value)
+    table = open_dataset(value, modality, columns) or open_table(value, modality, columns)
+    return table or MemorySource(value, modality)
 
 
 def _is_source(value: object) -> bool:
@@ -124,7 +133,7 @@ class _Opener:
         """Open one spec; `name` is its short name, put in front of keys unless the spec stands alone."""
         found = place.kind(location)
         if found == "directory":
-            self._directory(location, "" if alone else f"{name}/")
+            self._directory(location, name, "" if alone else f"{name}/")
         elif found == "file":
             self._file(location, key=_as_given(location), name=name)
         elif patterns.is_pattern(location):
@@ -149,11 +158,16 @@ class _Opener:
             self.files = []
         return self.sources
 
-    def _directory(self, location: str, prefix: str) -> None:
+    def _directory(self, location: str, name: str, prefix: str) -> None:
+        if (found := directory_format(location)) is not None:
+            file = File(location.rstrip("/"), name, self.modality, self.columns, is_directory=True)
+            self.finish().append(found.open(file))
+            return
         if self.modality == "text":
             known = ", ".join(_record_suffixes())
             raise SourceError(
-                f"{location}: is a directory, expected files of texts ({known}); name them, e.g. '{location}/**/*.txt'"
+                f"{location}: is a directory, expected files of texts ({known}) or a saved Hugging Face dataset; "
+                f"name the files, e.g. '{location}/**/*.txt'"
             )
         self._folder(FolderSource(location, prefix))
 
@@ -178,7 +192,7 @@ class _Opener:
             if patterns.is_glob(expanded):
                 self._glob(root, expanded, prefix)
             elif (found := place.kind(location)) == "directory":
-                self._directory(location, f"{prefix}{expanded}/")
+                self._directory(location, prefix + expanded, f"{prefix}{expanded}/")
             elif found == "file":
                 self._file(location, key=prefix + expanded, name=prefix + expanded)
             else:

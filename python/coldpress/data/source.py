@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import Protocol
+from typing import Literal, Protocol
 
 from coldpress.data import location as place
 from coldpress.errors import SourceError
@@ -21,7 +21,8 @@ from coldpress.types import Item, Modality
 class Source(Protocol):
     """An ordered, repeatable stream of items.
 
-    The order never changes between runs over the same data: a store resumes by item number.
+    The order never changes between runs over the same data: a store resumes by item number. A source with unknown
+    `count` may have a method ``measure() -> int`` that finds it out for less than making every item.
     """
 
     @property
@@ -38,28 +39,43 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of a csv, jsonl or parquet file to read; None means: find out.
+    """Which columns of a csv, jsonl, parquet, Arrow or tar file to read; None means: find out.
 
     `text` or `image` is found when exactly one column has a usual name (``text``, ``sentence``, ``content``...;
     ``image``, ``path``, ``file``...) or when there is only one column. `label` is found when a column is called
-    ``label``. `key` is never guessed: items are then named after their file and line. Keys from a key column are
-    taken as they are; it is up to the data that they are unique.
+    ``label``. `key` is never guessed: items are then named after their file and line. `metadata` names more columns
+    to carry into the store; ``"*"`` means all that hold one value a row. In a tar, the extensions of a sample and the
+    entries of its ``.json`` are its columns.
+
+    Keys from a key column are taken as they are, control characters included; it is up to the data that they are
+    unique. A record without a key (empty, null, or neither string nor integer), or with one of more than 4,096
+    characters, fails.
     """
 
     text: str | None = None
     image: str | None = None
     key: str | None = None
     label: str | None = None
+    metadata: tuple[str, ...] | Literal["*"] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A data file to open: where it lies, and the name its keys begin with (``part.jsonl`` in ``part.jsonl:17``)."""
+    """A data file to open: where it lies, and the name its keys begin with (``part.jsonl`` in ``part.jsonl:17``).
+
+    Its location may also be a directory that is read as one file.
+    """
 
     location: str
     name: str
     modality: Modality
     columns: Columns
+    is_directory: bool = False
+
+    @property
+    def folder(self) -> str:
+        """What relative paths in it start from."""
+        return self.location if self.is_directory else place.parent(self.location)
 
     def item_key(self, number: int) -> str:
         """The key of the record on line `number`, counted from 1."""
@@ -72,11 +88,16 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A file format with one record per item: its file name endings and how to open one file."""
+    """A file format with one record per item: its file name endings and how to open one file.
+
+    `compressed` are endings that may follow. A directory with a file called as one of `markers` is of this format.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     open: Callable[[File], Source]
+    compressed: tuple[str, ...] = ()
+    markers: tuple[str, ...] = ()
 
 
 @cache
@@ -90,8 +111,17 @@ def formats() -> tuple[Format, ...]:
 
 def format_of(name: str) -> Format | None:
     """The format that a file name's ending stands for, the longest ending first (``.tar.gz`` before ``.gz``)."""
-    endings = [(suffix, found) for found in formats() for suffix in found.suffixes if name.lower().endswith(suffix)]
-    return max(endings, key=lambda pair: len(pair[0]))[1] if endings else None
+    endings = [
+        (suffix + more, found) for found in formats() for suffix in found.suffixes for more in ("", *found.compressed)
+    ]
+    fitting = [pair for pair in endings if name.lower().endswith(pair[0])]
+    return max(fitting, key=lambda pair: len(pair[0]))[1] if fitting else None
+
+
+def directory_format(location: str) -> Format | None:
+    """The format that a directory is one file of, told by what lies in it."""
+    found = (f for f in formats() if any(place.kind(place.join(location, mark)) == "file" for mark in f.markers))
+    return next(found, None)
 
 
 @dataclass(frozen=True)
@@ -118,20 +148,20 @@ class Concatenated:
         return total
 
     def items(self, start: int = 0) -> Iterator[Item]:
-        """Items of all sources; a source that knows its count is skipped whole."""
+        """Items of all sources; no item is made of a source before the one that holds the start."""
         for source in self.sources:
-            count = source.count if start else 0
-            if count is None:
-                for item in source.items():
-                    if start:
-                        start -= 1
-                    else:
-                        yield item
-            elif start and count <= start:
-                start -= count
+            if start and (length := _length(source)) <= start:
+                start -= length
             else:
                 yield from source.items(start)
                 start = 0
+
+
+def _length(source: Source) -> int:
+    if (count := source.count) is not None:
+        return count
+    measure = getattr(source, "measure", None)
+    return int(measure()) if measure else sum(1 for _ in source.items())
 
 
 @dataclass(frozen=True)
