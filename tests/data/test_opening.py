@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,18 @@ def test_several_files_are_read_one_after_the_other_from_any_start(tmp_path):
     assert source.count is None
     for start in range(8):
         assert list(source.items(start)) == items[start:]
+
+
+def test_files_before_the_start_are_counted_and_not_made_into_items(tmp_path):
+    bad = "[" * 1000  # would fail as an item
+    paths = [tmp_path / f"{name}.jsonl" for name in "abc"]
+    for path in paths:
+        path.write_text('{"text": "x"}\n\n' + f"{bad}\n" * 3)
+    source = open_source(paths, modality="text")
+    items = list(source.items())
+    assert [len(list(source.items(start))) for start in range(14)] == [max(12 - start, 0) for start in range(14)]
+    assert list(source.items(9)) == items[9:]
+    assert source.sources[0].measure() == 4
 
 
 def test_equal_file_names_are_told_apart_by_their_paths(tmp_path, monkeypatch):
@@ -90,6 +103,53 @@ def test_image_contents_and_wrong_ones():
     assert next(iter(MemorySource([None], "text").items())).content == Failed("got NoneType, expected a string")
 
 
+class Photos(torch.utils.data.Dataset):
+    """As most PyTorch data sets are: items by number, no IndexError at the end, and a file that is broken."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, number):
+        self.asked.append(number)
+        if number == 2:
+            raise OSError("broken file")
+        return PIL.Image.new("RGB", (2, 2), (number, 0, 0)), [0, torch.tensor(1), None, np.int64(3), "four"][number]
+
+
+def test_a_torch_dataset_gives_images_with_labels():
+    source = open_source(Photos(), modality="image")
+    items = list(source.items())
+    assert [item.key for item in items] == ["0", "1", "2", "3", "4"]
+    assert [item.metadata.get("label") for item in items] == [0, 1, None, 3, "four"]
+    assert type(items[1].metadata["label"]) is int
+    assert items[3].content.getpixel((0, 0)) == (3, 0, 0)
+    assert items[2].content == Failed("OSError: broken file")
+    assert source.count == 5
+
+
+def test_a_torch_dataset_is_not_asked_for_what_is_skipped():
+    photos = Photos()
+    assert len(list(open_source(photos, modality="image").items(3))) == 2
+    assert photos.asked == [3, 4]
+    part = torch.utils.data.Subset(photos, [4, 0])
+    assert [item.metadata["label"] for item in open_source(part, modality="image").items()] == ["four", 0]
+
+
+def test_pairs_are_key_and_content_or_content_and_label():
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    pairs = [("k", b"raw"), ("a.jpg", 1), (b"raw", "cat"), (pixels, None), ("k2", "b.jpg"), (pixels, 0.5), (b"a", [1])]
+    items = list(MemorySource(pairs, "image").items())
+    assert [item.key for item in items] == ["k", "1", "2", "3", "k2", "5", "6"]
+    assert [item.metadata.get("label", "none") for item in items] == ["none", 1, "cat", None, "none", 0.5, "none"]
+    assert items[1].content == FileRef("a.jpg")
+    assert "got tuple" in items[6].content.reason
+    texts = list(MemorySource([("a text", 1), ("key", "a text")], "text").items())
+    assert [(i.key, i.content, i.metadata) for i in texts] == [("0", "a text", {"label": 1}), ("key", "a text", {})]
+
+
 def test_an_iterator_is_read_once_and_a_single_text_is_no_list():
     source = MemorySource(iter(["a"]), "text")
     assert len(list(source.items())) == 1
@@ -113,7 +173,9 @@ def test_a_format_is_one_module_with_FORMAT(tmp_path, monkeypatch):  # noqa: N80
     finally:
         sys.modules.pop("coldpress.data.shout", None)
         formats.cache_clear()
-    assert {"CSV", "JSON lines", "parquet", "text lines"} <= {found.name for found in source_module.formats()}
+    assert {"Arrow", "CSV", "JSON lines", "WebDataset tar", "parquet", "text lines"} <= {
+        found.name for found in source_module.formats()
+    }
 
 
 @pytest.mark.parametrize(

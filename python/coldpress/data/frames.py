@@ -62,6 +62,8 @@ def open_table(value: Any, modality: Modality, columns: Columns) -> Source | Non
     SourceError
         If the columns to read are in doubt, or cannot be had as Arrow data.
     """
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        value = pa.table({modality: value})
     if not hasattr(value, "__arrow_c_stream__"):
         return None
     file = InMemory("table in memory", "", modality, columns)

@@ -50,7 +50,7 @@ def open_dataset(value: Any, modality: Modality, columns: Columns) -> Source | N
     size, used = tables.BATCH_ROWS[modality], rows.used
 
     def batches(start: int) -> Iterator[pa.RecordBatch]:
-        if hasattr(arrow, "__getitem__"):
+        if hasattr(arrow, "__len__"):
             for first in range(start, len(arrow), size):
                 yield from arrow[first : first + size].select(used).to_batches()
             return
