@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,52 @@ def test_nul_bytes_are_dropped(preprocess: TextPreprocessor) -> None:
     with_nul, without = preprocess(["cold\x00press", "coldpress"])
     assert with_nul.ids.tolist() == without.ids.tolist()
     assert with_nul.content_hash != without.content_hash
+
+
+def test_a_single_word_of_a_megabyte_is_one_unknown_token(preprocess: TextPreprocessor) -> None:
+    long, beside = preprocess(["x" * 2**20, "cold " + "é" * 2**20 + " press"])
+    assert (long.ids.tolist(), long.truncated) == ([101, 100, 102], False)
+    assert beside.ids.tolist() == preprocess(["cold [UNK] press"])[0].ids.tolist()
+
+
+def test_text_without_words_is_the_empty_text(preprocess: TextPreprocessor) -> None:
+    blank = [" ", "\n\t\r\n", "\u00a0\u2003\u3000", "\u200b\u200d\ufeff", "\x00\x01\x1f", "\u202e\u202c", " " * 100_000]
+    inputs = preprocess(["", *blank])
+    assert ids_of(inputs) == [[101, 102]] * len(inputs)
+    assert len({i.content_hash for i in inputs}) == len(inputs)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(preprocess: TextPreprocessor) -> None:
+    marked, plain, inside = preprocess(["\ufeffcold press", "cold press", "cold\ufeff press"])
+    assert marked.ids.tolist() == plain.ids.tolist() == inside.ids.tolist()
+
+
+def test_composed_and_decomposed_letters_are_the_same(preprocess: TextPreprocessor) -> None:
+    words = ["naïve café", "Ångström", "Việt Nam", "한국어"]
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert ids_of(preprocess([unicodedata.normalize(form, word) for word in words])) == ids_of(preprocess(words))
+    stacked, bare = preprocess(["z" + "\u0301\u0316\u0335" * 1000, "z"])
+    assert stacked.ids.tolist() == bare.ids.tolist()
+
+
+def test_direction_marks_change_nothing_and_order_is_the_one_in_memory(preprocess: TextPreprocessor) -> None:
+    plain, marked, isolated = preprocess(["שלום world", "\u200fשלום\u200e world", "\u2067שלום\u2069 world"])
+    assert plain.ids.tolist() == marked.ids.tolist() == isolated.ids.tolist()
+    assert plain.ids[-2] == preprocess(["world"])[0].ids[1]
+
+
+def test_joined_emoji_are_what_the_joiners_leave(preprocess: TextPreprocessor) -> None:
+    family, apart, flag = preprocess(["👩‍👩‍👧", "👩👩👧", "🏳️‍🌈"])
+    assert family.ids.tolist() == apart.ids.tolist()
+    assert len(flag.ids) > 2
+
+
+def test_surrogates_anywhere_neither_fail_nor_touch_their_neighbours(preprocess: TextPreprocessor) -> None:
+    broken = ["\ud800", "\udfff\ud800", "a\udc80b", "🙂\ud83d", "\ud83d" * 1000]
+    alone = [preprocess([text])[0].ids.tolist() for text in broken]
+    mixed = preprocess([text for pair in zip(broken, ["good"] * len(broken), strict=True) for text in pair])
+    assert ids_of(mixed[::2]) == alone
+    assert ids_of(mixed[1::2]) == ids_of(preprocess(["good"])) * len(broken)
 
 
 def test_a_very_long_text_is_cut_and_counted(preprocess: TextPreprocessor) -> None:

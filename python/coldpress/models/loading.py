@@ -16,6 +16,7 @@ from coldpress.errors import ModelError
 from coldpress.models.base import LoadedModel
 from coldpress.models.directory import find_directory
 from coldpress.models.generic import from_transformers
+from coldpress.models.prompts import prompts_of
 from coldpress.models.specs import (
     SentenceModules,
     read_image_spec,
@@ -73,7 +74,7 @@ def load(model: str | Path, *, exif: bool = False) -> LoadedModel:
         else _load_generic(source, config, spec, sentence)
     )
     loaded.backbone.eval().requires_grad_(requires_grad=False)
-    prompts = sentence.prompts if sentence else {}
+    prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
     return replace(loaded, name=str(model), directory=source, prompts=prompts)
 
 
