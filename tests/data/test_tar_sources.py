@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from source_files import read, reason, remote, tar, until_error, write
 
+import coldpress
 from coldpress.data import open_source, webdataset
 from coldpress.errors import SourceError
 from coldpress.types import Failed
@@ -227,3 +228,29 @@ def test_text_that_is_not_utf8_and_repeated_members_fail(tmp_path):
     items = read(path)
     assert [isinstance(item.content, Failed) for item in items] == [True, True, False]
     assert "more than one member 'txt'" in reason(items[1])
+
+
+def test_a_run_over_a_broken_shard_goes_on_once_the_shard_is_repaired(tmp_path, minilm):
+    extractor = coldpress.Extractor(minilm)
+    samples = [(f"{i:04d}.{kind}", f"{kind} {i}".encode()) for i in range(600) for kind in ("txt", "cls")]
+    first, second = tar(samples[:600]), tar(samples[600:])
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    write(folder / "0.tar", first)
+    write(folder / "1.tar", second)
+    options = {"shard_rows": 128, "columns": coldpress.Columns(metadata=("txt",))}
+    whole = extractor.run(tmp_path / "whole", f"{folder}/{{0..1}}.tar", **options)
+    assert (whole.rows, whole.resumed) == (600, 0)
+
+    write(folder / "1.tar", second[: len(second) * 3 // 4 + 100])
+    with pytest.raises(SourceError, match=r"1\.tar: damaged at byte"):
+        extractor.run(tmp_path / "repaired", f"{folder}/{{0..1}}.tar", **options)
+    write(folder / "1.tar", second)
+    summary = extractor.run(tmp_path / "repaired", f"{folder}/{{0..1}}.tar", **options)
+    assert summary.rows == 600
+    assert 0 < summary.resumed <= 512  # what was committed when the shard broke is not read again
+    for path in (tmp_path / "whole").rglob("part-*"):
+        assert path.read_bytes() == (tmp_path / "repaired" / path.relative_to(tmp_path / "whole")).read_bytes()
+    store = coldpress.EmbeddingStore(tmp_path / "repaired")
+    assert store.metadata.slice(599, 1).to_pylist()[0]["txt"] == "txt 599"
+    assert store.metadata.slice(599, 1).to_pylist()[0]["key"] == "1.tar/0599"
