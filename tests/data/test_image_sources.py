@@ -75,8 +75,13 @@ def test_a_file_name_that_is_not_utf8_has_a_printable_key_and_opens(tmp_path):
 
 
 def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
-    make(tmp_path, "notes.txt")
+    make(tmp_path, "notes.md")
     with pytest.raises(SourceError, match=r"no image found.*\.jpg.*\.png"):
+        open_source(tmp_path, modality="image")
+    make(tmp_path, "a/shard-0.tar.gz")
+    with pytest.raises(
+        SourceError, match=r"it holds a/shard-0\.tar\.gz: to read such files name '.*/\*\*/\*\.tar\.gz'"
+    ):
         open_source(tmp_path, modality="image")
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import coldpress.data
-from coldpress.data import MemorySource, formats, open_source
+from coldpress.data import Columns, MemorySource, formats, open_source
 from coldpress.data import source as source_module
 from coldpress.data.pattern import compile_glob, expand_braces, split_root
 from coldpress.errors import SourceError
@@ -72,6 +72,11 @@ def test_what_cannot_be_text_is_refused_with_what_can(tmp_path):
         open_source(["A sentence that was meant to be embedded itself. " * 100], modality="text")
     with pytest.raises(SourceError, match="no source given"):
         open_source([], modality="text")
+
+
+def test_metadata_columns_are_a_tuple():
+    with pytest.raises(SourceError, match=r"metadata is 'lang', expected a tuple of column names, or '\*'"):
+        Columns(metadata="lang")
 
 
 def test_python_objects_are_sources_too():

@@ -12,9 +12,9 @@ import pytest
 from source_files import read, reason, remote, tar, until_error, write
 
 import coldpress
-from coldpress.data import open_source, webdataset
+from coldpress.data import Columns, open_source, webdataset
 from coldpress.errors import SourceError
-from coldpress.types import Failed
+from coldpress.types import Failed, FileRef
 
 LAYOUTS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 
@@ -79,6 +79,13 @@ def test_companions_become_columns(tmp_path):
     assert items[0].metadata == {"caption": "Cat", "width": 4, "txt": "a cat", "tags": '["x"]'}
     assert items[1].metadata == {"caption": "Dog", "width": None, "txt": "a dog", "tags": None}
     assert read(path, "image", metadata="*")[0].metadata == {"id": "k1", "width": 4, "caption": "Cat"}
+    for columns, needed in (
+        ({}, False),
+        ({"metadata": ("txt",)}, False),
+        ({"key": "id"}, True),
+        ({"label": "width"}, True),
+    ):
+        assert open_source(path, modality="image", columns=Columns(**columns)).needs_json is needed
 
 
 def test_class_labels_are_integers_where_they_are_written_so(tmp_path):
@@ -121,6 +128,13 @@ def test_which_member_is_the_image(tmp_path):
         read(two, "image", image="webp")
     with pytest.raises(SourceError, match="none is known to hold the text"):
         read(two)
+
+
+def test_an_entry_of_the_json_can_be_the_path_of_the_image(tmp_path):
+    path = write(tmp_path / "s.tar", tar({"1.json": {"file": "photos/1.jpg"}, "2.json": {"file": None}}))
+    items = read(path, "image", image="file")
+    assert items[0].content == FileRef(str(tmp_path / "photos/1.jpg"))
+    assert "is null" in reason(items[1])
 
 
 def test_links_and_large_members_fail_without_being_read(tmp_path, monkeypatch):

@@ -124,7 +124,11 @@ def _check(batch: pa.RecordBatch, location: str, row: int) -> None:
             raise SourceError(f"{place.printable(location)}: damaged after row {row}: {error}") from error
 
 
-_AS_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+_AS_BYTES: dict[pa.DataType, pa.DataType] = {
+    pa.string(): pa.binary(),
+    pa.large_string(): pa.large_binary(),
+    pa.string_view(): pa.binary_view(),
+}
 
 
 def _open(file: File) -> Source:

@@ -35,14 +35,17 @@ def open_source(
     Parameters
     ----------
     spec
-        A directory of images, a file, a brace or glob pattern, a fsspec URL of any of these, or a list or tuple of
-        them, which are read one after the other. Anything else that can be iterated over holds the items themselves,
-        see `MemorySource`; use that class directly for a list of texts. A `Source` is passed through.
+        A directory of images or one saved by Hugging Face ``datasets``, a file, a brace or glob pattern, a fsspec URL
+        of any of these, or a list or tuple of them, which are read one after the other. A table (pandas, polars,
+        pyarrow, DuckDB) or a ``datasets.Dataset`` gives its rows. Anything else that can be iterated over, or has items
+        by number as PyTorch datasets do, holds the items themselves, see `MemorySource`; use that class directly for a
+        list of texts. A `Source` is passed through.
     modality
         What the model takes, ``"text"`` or ``"image"``. For images, files of a known record format (``.csv``,
-        ``.jsonl``, ``.parquet``, ``.txt``) list images or hold them; every other named file is an image.
+        ``.jsonl``, ``.parquet``, ``.arrow``, ``.tar``, ``.txt``) list images or hold them; every other named file is
+        an image. Text files and tars may be compressed (``.jsonl.gz``, ``.tar.zst``).
     columns
-        Which columns to read from csv, jsonl and parquet files.
+        Which columns to read from files, datasets and tables that have them.
     limit
         Take only so many items from the front.
 
@@ -50,8 +53,8 @@ def open_source(
     -------
     Source
         Keys are unique: paths relative to the directory (or to the fixed part of the pattern) for images found,
-        the path as given for image files named one by one, ``file.jsonl:17`` for records. Several directories put
-        their names in front.
+        the path as given for image files named one by one, ``file.jsonl:17`` for records, ``shard.tar/name`` for
+        samples, ``"0"``, ``"1"``... for what is in memory. Several directories put their names in front.
 
     Raises
     ------
@@ -169,7 +172,16 @@ class _Opener:
                 f"{location}: is a directory, expected files of texts ({known}) or a saved Hugging Face dataset; "
                 f"name the files, e.g. '{location}/**/*.txt'"
             )
-        self._folder(FolderSource(location, prefix))
+        try:
+            self._folder(FolderSource(location, prefix))
+        except SourceError as error:
+            record = next((path for path in place.walk(location) if format_of(path)), None)
+            if record is None:
+                raise
+            hint = f"{location}/**/*{record[record.index('.', record.rfind('/') + 1) :]}"
+            raise SourceError(
+                f"{error}; it holds {place.printable(record)}: to read such files name '{hint}'"
+            ) from None
 
     def _folder(self, folder: FolderSource) -> None:
         self.prefixes.append(folder.prefix)

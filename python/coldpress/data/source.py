@@ -58,6 +58,10 @@ class Columns:
     label: str | None = None
     metadata: tuple[str, ...] | Literal["*"] = ()
 
+    def __post_init__(self) -> None:
+        if isinstance(self.metadata, str) and self.metadata != "*":
+            raise SourceError(f"metadata is '{self.metadata}', expected a tuple of column names, or '*' for all")
+
 
 @dataclass(frozen=True, slots=True)
 class File:

@@ -41,8 +41,12 @@ def resolve(file: File, schema: pa.Schema) -> RowReader:
     SourceError
         If a column is missing, the content column is in doubt, or its type cannot hold content.
     """
+    try:
+        names = schema.names
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{file.location}: a column name is not UTF-8: {error}") from error
     scalars = [field.name for field in schema if _is_scalar(_value_type(field.type))]
-    rows = RowReader.resolve(file, schema.names, scalars)
+    rows = RowReader.resolve(file, names, scalars)
     _check_type(rows, schema.field(rows.content).type)
     return rows
 

@@ -178,25 +178,26 @@ def _open(file: File) -> Source:
     if not members:
         logger.warning("%s: has no sample: no file with an extension", file.location)
         return TarSource(RowReader(file, "", None, ()), needs_json=False)
-    names = list(dict.fromkeys((*members, *(["label"] if "cls" in members else []), *entries)))
-    content = _content(file, names, first)
+    beside = [*members, *(["label"] if "cls" in members else [])]
+    names = list(dict.fromkeys((*beside, *entries)))
     scalars = [name for name in names if name == "label" or (name not in members and entries[name])]
-    rows = RowReader(file, content, file.columns.key, carried(file, names, scalars, content))
-    return TarSource(rows, needs_json=not set(rows.used) <= {*members, "label"} or ("cls" not in members))
+    content = _content(file, names, first)
+    rows = RowReader(file, content or "image", file.columns.key, carried(file, names, scalars, content or "image"))
+    needed = {name for name in (content, rows.key, *rows.carried) if name is not None}
+    return TarSource(rows, needs_json=not needed <= set(beside))
 
 
-def _content(file: File, names: list[str], first: tuple[str, ...]) -> str:
-    """The column with the content; an image has no fixed one, so it goes under the name ``image``."""
+def _content(file: File, names: list[str], first: tuple[str, ...]) -> str | None:
+    """The column with the content; None for an image that is a member: its extension may change between samples."""
     if file.modality == "text":
-        asked = file.columns.text
-        check_columns(file, names, text=asked)
-        return asked or ("txt" if "txt" in names else detect(file, names))
+        check_columns(file, names, text=file.columns.text)
+        return file.columns.text or ("txt" if "txt" in names else detect(file, names))
     asked = file.columns.image
     check_columns(file, names, image=asked)
     ranks = [_rank(extension, asked) for extension in first]
     if max(ranks) and ranks.count(max(ranks)) > 1:
         raise SourceError(f"{file.location}: {_ambiguous(first, asked)}")
-    return "image"
+    return asked if asked is not None and not max(ranks) else None
 
 
 FORMAT = Format("WebDataset tar", (".tar", ".tgz"), _open, compression.SUFFIXES)
