@@ -33,6 +33,7 @@ class ArrowSource:
 
     rows: RowReader
     locations: tuple[str, ...]
+    counted: str
 
     @property
     def name(self) -> str:
@@ -41,10 +42,13 @@ class ArrowSource:
 
     @cached_property
     def count(self) -> int | None:
-        """The number of rows of local files, from one walk over the headers of their batches."""
+        """The number of rows of local files, from one walk over their batches.
+
+        Of compressed ones the `counted` column is decompressed, so it is a column of numbers where there is one.
+        """
         if any(place.is_url(location) for location in self.locations):
             return None
-        return sum(batch.num_rows for location in self.locations for batch in _batches(location, self.rows.used))
+        return sum(batch.num_rows for location in self.locations for batch in _batches(location, [self.counted]))
 
     def items(self, start: int = 0) -> Iterator[Item]:
         """Items from row `start` on."""
@@ -60,7 +64,9 @@ class ArrowSource:
 def open_files(file: File, locations: tuple[str, ...]) -> Source:
     """Open Arrow files with the same columns as one source; `file` says where they lie and how keys begin."""
     with _opened(locations[0], None) as (schema, _):
-        return ArrowSource(tables.resolve(file, schema), locations)
+        rows = tables.resolve(file, schema)
+        numbers = (field.name for field in schema if pa.types.is_primitive(field.type))
+        return ArrowSource(rows, locations, next(numbers, rows.content))
 
 
 def _batches(location: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -55,7 +55,7 @@ class LoadedModel:
     """A backbone with everything needed to feed it and to say what it is.
 
     `config` and `weights` (a hash) go into the fingerprint; `directory` holds the tokenizer files; `name` is what
-    the user called it; `prompts` are the named text prefixes that the model's own files define.
+    the user called it; `prompts` are the named text prefixes that the model's own files define, or else its family's.
     """
 
     backbone: Backbone
