@@ -76,6 +76,7 @@ class TestArrowFiles:
             items, error = until_error(cut, "text")
             assert [item.content for item in items] == [f"t{i}" for i in range(len(items))]
             assert f"c.arrow: damaged after row {len(items)}" in error
+            assert open_source(cut, modality="text").count is None
 
     @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
     def test_offsets_outside_of_the_data_are_errors_and_not_foreign_memory(self, tmp_path, kind):
@@ -157,6 +158,9 @@ class TestSavedDatasets:
             self.save(tmp_path / "news" / split)
         (tmp_path / "news" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
         with pytest.raises(SourceError, match=r"holds the splits train, test; name one or more: .*news/train"):
+            read(tmp_path / "news")
+        (tmp_path / "news" / "dataset_dict.json").write_text("{}")
+        with pytest.raises(SourceError, match=r"holds the splits \(none\)"):
             read(tmp_path / "news")
         keys = [item.key for item in read(f"{tmp_path}/news/{{train,test}}")]
         assert (keys[0], keys[-1], len(set(keys))) == ("train:1", "test:10", 20)

@@ -42,13 +42,16 @@ class ArrowSource:
 
     @cached_property
     def count(self) -> int | None:
-        """The number of rows of local files, from one walk over their batches.
+        """The number of rows of local files, from one walk over their batches; None if one is damaged.
 
         Of compressed ones the `counted` column is decompressed, so it is a column of numbers where there is one.
         """
         if any(place.is_url(location) for location in self.locations):
             return None
-        return sum(batch.num_rows for location in self.locations for batch in _batches(location, [self.counted]))
+        try:
+            return sum(batch.num_rows for location in self.locations for batch in _batches(location, [self.counted]))
+        except SourceError:  # for `items` to say, behind the rows before the damage
+            return None
 
     def items(self, start: int = 0) -> Iterator[Item]:
         """Items from row `start` on."""

@@ -75,7 +75,7 @@ def _name(dataset: Any) -> str:
 def _open(file: File) -> Source:
     folder = file.location
     if place.kind(place.join(folder, "dataset_dict.json")) == "file":
-        splits = _read(folder, "dataset_dict.json").get("splits", [])
+        splits = _read(folder, "dataset_dict.json").get("splits") or ["(none)"]
         raise SourceError(f"{folder}: holds the splits {', '.join(splits)}; name one or more: {folder}/{splits[0]}")
     state = _read(folder, "state.json")
     if state.get("_indices_data_files"):
