@@ -223,10 +223,11 @@ class Extractor:
         Parameters
         ----------
         out : directory of the store.
-        source : directory, file, pattern, URL, a list of those, or any iterable of items.
+        source : directory, file, pattern, URL, a list of those, a table, a Hugging Face or PyTorch dataset, or any
+            iterable of items.
         dtype : how vectors are stored: ``float16`` or ``float32``.
         shard_rows : inputs per shard, the unit that is committed.
-        columns : which columns of csv, jsonl and parquet files to read.
+        columns : which columns to read from files and tables that have them, and which to keep as metadata.
         limit : take only so many items from the front.
         on_error : ``skip`` logs items that fail and goes on; ``fail`` stops at the first.
         retry_failed : try again what has failed in earlier runs.
@@ -317,6 +318,7 @@ def _device(name: str) -> torch.device:
 
 def _with_prompt(loaded: LoadedModel, prompt: str | None) -> LoadedModel:
     if prompt is None:
+        models.remind_of_prompts(loaded)
         return loaded
     if isinstance(loaded.spec, ImageSpec):
         raise ColdpressError(f"{loaded.name} takes images; a prompt is for text models")

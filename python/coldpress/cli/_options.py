@@ -29,7 +29,8 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE",
-        help="Directory of images, image files, .txt, .jsonl, .csv, .parquet, a pattern, or a URL such as s3://…",
+        help="Directory of images or a saved dataset, image files, .txt, .jsonl, .csv, .parquet, .arrow, .tar (also "
+        "compressed), a pattern, or a URL such as s3://…",
         show_default=False,
     ),
 ]
@@ -51,6 +52,10 @@ KeyColumn = Annotated[
 ]
 LabelColumn = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column to keep as the label.", rich_help_panel=_READING)
+]
+MetadataColumn = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="More columns to keep, * for all; may be repeated.", rich_help_panel=_READING),
 ]
 Limit = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Read only the first so many items.", rich_help_panel=_READING)
@@ -77,8 +82,11 @@ Workers = Annotated[
 ]
 
 
-def columns(text: str | None, image: str | None, key: str | None, label: str | None) -> Columns:
-    """The four column options as one value."""
+def columns(
+    text: str | None, image: str | None, key: str | None, label: str | None, metadata: list[str] | None = None
+) -> Columns:
+    """The column options as one value."""
     from coldpress.data import Columns
 
-    return Columns(text=text, image=image, key=key, label=label)
+    kept = tuple(metadata or ())
+    return Columns(text=text, image=image, key=key, label=label, metadata="*" if "*" in kept else kept)

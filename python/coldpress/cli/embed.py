@@ -67,6 +67,7 @@ def embed(
     image_column: options.ImageColumn = None,
     key_column: options.KeyColumn = None,
     label_column: options.LabelColumn = None,
+    metadata_column: options.MetadataColumn = None,
     limit: options.Limit = None,
     on_error: Annotated[
         OnError, typer.Option(help="Log items that fail and go on, or stop.", rich_help_panel="Reading")
@@ -111,7 +112,7 @@ def embed(
                 sources,
                 dtype=dtype.value,
                 shard_rows=shard_rows,
-                columns=options.columns(text_column, image_column, key_column, label_column),
+                columns=options.columns(text_column, image_column, key_column, label_column, metadata_column),
                 limit=limit,
                 on_error=on_error.value,
                 retry_failed=retry_failed,
