@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +17,8 @@ from coldpress import EmbeddingStore
 
 Cli = Callable[..., Any]
 
-BROKEN = {"empty.jpg", "text.jpg", "truncated.jpg"}
+BROKEN = {"empty.jpg", "text.jpg", "truncated.jpg", "bomb.png", "huge.jpg", "gone.jpg"}
+ODD = ("cmyk.jpg", "gray.jpg", "palette.png", "deep.png", "alpha.webp", "moving.gif", "turned.jpg")
 
 
 @pytest.fixture(scope="session")
@@ -39,14 +42,53 @@ def jpeg(seed: int, mode: str = "RGB") -> bytes:
     return file.getvalue()
 
 
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that says it has 400 megapixels."""
+    content = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))
+    content[16:24] = (20_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+def huge() -> bytes:
+    """A JPEG whose header says 20,000 x 20,000."""
+    content = jpeg(1)
+    frame = content.index(b"\xff\xc0")
+    return content[: frame + 5] + (20_000).to_bytes(2, "big") * 2 + content[frame + 9 :]
+
+
+def odd() -> dict[str, bytes]:
+    """Images that are none of the usual 8-bit RGB, yet good."""
+    colours = Image.fromarray(np.random.default_rng(5).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    return {
+        "cmyk.jpg": jpeg(7, "CMYK"),
+        "gray.jpg": jpeg(9, "L"),
+        "palette.png": encoded(colours.quantize(16), "PNG", transparency=0),
+        "deep.png": encoded(Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50), "PNG"),
+        "alpha.webp": encoded(colours.convert("RGBA"), "WEBP"),
+        "moving.gif": encoded(colours, "GIF", save_all=True, append_images=[colours.rotate(90)]),
+        "turned.jpg": encoded(colours, "JPEG", exif=turned),
+    }
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("folder")
     files = {f"{number}.jpg": jpeg(number) for number in range(4)}
-    files |= {"copy-of-0.jpg": jpeg(0), "cmyk.jpg": jpeg(7, "CMYK")}
+    files |= {"copy-of-0.jpg": jpeg(0), **odd()}
     files |= {"empty.jpg": b"", "text.jpg": b"these are words\n", "truncated.jpg": jpeg(8)[:700]}
+    files |= {"bomb.png": bomb(), "huge.jpg": huge()}
     for name, content in files.items():
         (directory / name).write_bytes(content)
+    (directory / "gone.jpg").symlink_to(directory / "nowhere.jpg")
     return directory
 
 
@@ -54,28 +96,33 @@ def test_bad_files_are_named_and_the_run_goes_on(cli: Cli, folder: Path, tiny_vi
     out = tmp_path / "out"
     done = cli("embed", folder, "--model", tiny_vit, "--out", out)
     assert done.code == 0
-    assert all(name in done.out for name in BROKEN)
+    assert "bomb.png" in done.out
     store = EmbeddingStore(out)
-    assert (len(store), store.failed, store.duplicates, store.inputs) == (6, 3, 1, 9)
-    assert "cmyk.jpg" in store.keys
+    assert (len(store), store.failed, store.duplicates, store.inputs) == (12, 6, 1, 18)
+    assert set(ODD) <= set(store.keys)
+    counts = Counter(row["status"] for row in store.outcomes.to_pylist())
+    assert counts["ok"] + counts["failed"] + counts["duplicate"] == store.inputs == 18
     failed = {row["key"]: row["reason"] for row in store.outcomes.to_pylist() if row["status"] == "failed"}
     assert failed.keys() == BROKEN
     assert all(failed.values())
+    assert all(failed[name].startswith("too large") for name in ("bomb.png", "huge.jpg"))
+    assert failed["gone.jpg"] == "file not found"
     information = cli("info", out)
     assert all(reason in information.out for reason in failed.values())
 
 
 def test_json_names_the_first_failures(cli: Cli, folder: Path, tiny_vit: Path, tmp_path: Path) -> None:
     done = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "out", "--json").json
-    assert done["rows"] + done["failed"] == done["inputs"] == 9
-    assert {failure["key"] for failure in done["failures"]} == BROKEN
+    assert done["rows"] + done["failed"] == done["inputs"] == 18
+    assert {failure["key"] for failure in done["failures"]} <= BROKEN
+    assert len(done["failures"]) == 5
 
 
 def test_on_error_fail_stops_at_the_first(cli: Cli, folder: Path, tiny_vit: Path, tmp_path: Path) -> None:
     done = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "out", "--on-error", "fail")
     assert done.code == 1
     assert done.err.count("\n") == 1
-    assert "empty.jpg" in done.err
+    assert "bomb.png: too large" in done.err
 
 
 def test_an_image_finds_itself(cli: Cli, folder: Path, tiny_vit: Path, tmp_path: Path) -> None:
