@@ -1,4 +1,4 @@
-"""Tools that know nothing of coldpress read its stores: numpy, pyarrow, polars, DuckDB, embedding-reader (autofaiss)."""
+"""Tools that know nothing of coldpress read its stores: numpy, pyarrow, polars, DuckDB, embedding-reader."""
 
 from __future__ import annotations
 
