@@ -71,6 +71,16 @@ int32_t fixed_point(double weight) {
 
 }  // namespace
 
+Taps Coefficients::taps() const {
+  return {.outputs = size(),
+          .taps = *std::max_element(count.begin(), count.end()),
+          .stride = stride,
+          .origin = input_begin(),
+          .inputs = input_end() - input_begin(),
+          .first = first.data(),
+          .weights = weights.data()};
+}
+
 Coefficients filter_coefficients(Filter filter, const Axis& axis) {
   const Kernel kernel = kernel_of(filter);
   const double scale = static_cast<double>(axis.input) / static_cast<double>(axis.resized);

@@ -9,6 +9,22 @@
 
 namespace coldpress::image {
 
+// Weights in fixed point: output position i is the sum over t < count[i] of
+// weights[i * stride + t] * input[first[i] + t]. Those of one position sum to about
+// 1 << kWeightBits; those past its count are zero.
+struct Coefficients {
+  int64_t stride = 0;  // the largest count, or a little more
+  std::vector<int32_t> first;
+  std::vector<int32_t> count;
+  std::vector<int32_t> weights;
+
+  bool empty() const { return first.empty(); }
+  int64_t size() const { return static_cast<int64_t>(first.size()); }
+  int64_t input_begin() const { return first.front(); }
+  int64_t input_end() const { return first.back() + count.back(); }
+  Taps taps() const;  // points into this
+};
+
 // Weights for the kept positions of an axis. `filter` is any but nearest, which has no weights.
 Coefficients filter_coefficients(Filter filter, const Axis& axis);
 

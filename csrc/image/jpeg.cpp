@@ -18,6 +18,10 @@ namespace {
 
 constexpr int64_t kRowsPerCall = 16;
 
+// Columns decoded on either side of those wanted: at the edge of what is decoded, upsampling lacks
+// the neighbour that it has in the whole image.
+constexpr int64_t kMargin = 8;
+
 // What libjpeg sees of a reader: `client_data` of its decoder points here.
 struct ErrorTrap {
   jpeg_error_mgr manager{};
@@ -61,6 +65,7 @@ std::string jpeg_library() {
 struct JpegReader::State {
   jpeg_decompress_struct decoder{};
   ErrorTrap trap;
+  int64_t column_begin = 0;
   ~State() { jpeg_destroy_decompress(&decoder); }
 };
 
@@ -86,6 +91,7 @@ JpegReader::JpegReader(std::span<const uint8_t> file) : state_(std::make_unique<
     jpeg_create_decompress(&decoder);
     jpeg_mem_src(&decoder, file.data(), file.size());
     jpeg_read_header(&decoder, TRUE);
+    jpeg_calc_output_dimensions(&decoder);
   });
   const J_COLOR_SPACE space = decoder.jpeg_color_space;
   if (space != JCS_GRAYSCALE && space != JCS_YCbCr && space != JCS_RGB) {
@@ -96,17 +102,38 @@ JpegReader::JpegReader(std::span<const uint8_t> file) : state_(std::make_unique<
 JpegReader::~JpegReader() = default;
 
 Size JpegReader::size() const {
-  return {state_->decoder.image_height, state_->decoder.image_width};
+  return {state_->decoder.output_height, state_->decoder.output_width};
 }
 
-void JpegReader::start() {
+void JpegReader::shrink(Size least) {
+  const Size whole = size();
+  unsigned denominator = 8;
+  while (denominator > 1 &&
+         (whole.height < least.height * denominator || whole.width < least.width * denominator)) {
+    denominator /= 2;
+  }
+  state_->decoder.scale_denom = denominator;
+  attempt([&] { jpeg_calc_output_dimensions(&state_->decoder); });
+}
+
+void JpegReader::start(int64_t begin, int64_t end) {
   jpeg_decompress_struct& decoder = state_->decoder;
   decoder.out_color_space = JCS_RGB;
   decoder.dct_method = JDCT_ISLOW;
   decoder.do_fancy_upsampling = TRUE;
-  attempt([&] { jpeg_start_decompress(&decoder); });
+  const auto width = static_cast<int64_t>(decoder.output_width);
+  auto offset = static_cast<JDIMENSION>(std::max<int64_t>(begin - kMargin, 0));
+  auto columns = static_cast<JDIMENSION>(std::min(end + kMargin, width)) - offset;
+  attempt([&] {
+    jpeg_start_decompress(&decoder);
+    jpeg_crop_scanline(&decoder, &offset, &columns);  // moves the offset to the edge of a block
+  });
   if (lacks_refinements(decoder)) throw NotNative("progressive JPEG without its last scans");
+  state_->column_begin = offset;
 }
+
+int64_t JpegReader::column_begin() const { return state_->column_begin; }
+int64_t JpegReader::columns() const { return state_->decoder.output_width; }
 
 void JpegReader::read(uint8_t* rows, int64_t stride, int64_t count) {
   attempt([&] {
@@ -117,6 +144,11 @@ void JpegReader::read(uint8_t* rows, int64_t stride, int64_t count) {
       done += jpeg_read_scanlines(&state_->decoder, pointers, static_cast<JDIMENSION>(wanted));
     }
   });
+}
+
+void JpegReader::skip(int64_t count) {
+  if (count == 0) return;
+  attempt([&] { jpeg_skip_scanlines(&state_->decoder, static_cast<JDIMENSION>(count)); });
 }
 
 void JpegReader::finish() {
@@ -136,8 +168,12 @@ std::string jpeg_library() { return ""; }
 JpegReader::JpegReader(std::span<const uint8_t>) { throw NotNative("built without libjpeg-turbo"); }
 JpegReader::~JpegReader() = default;
 Size JpegReader::size() const { return {0, 0}; }
-void JpegReader::start() {}
+void JpegReader::shrink(Size) {}
+void JpegReader::start(int64_t, int64_t) {}
+int64_t JpegReader::column_begin() const { return 0; }
+int64_t JpegReader::columns() const { return 0; }
 void JpegReader::read(uint8_t*, int64_t, int64_t) {}
+void JpegReader::skip(int64_t) {}
 void JpegReader::finish() {}
 
 }  // namespace coldpress::image

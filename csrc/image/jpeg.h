@@ -30,15 +30,29 @@ class JpegReader {
   JpegReader(const JpegReader&) = delete;
   JpegReader& operator=(const JpegReader&) = delete;
 
+  // Of the image that read() will give.
   Size size() const;
 
-  // Starts the decompression; of a progressive file, all of it happens here.
-  void start();
+  // Decodes at 1/2, 1/4 or 1/8 of the size where that is still at least `least` both ways. Faster,
+  // and not the bytes of the full decoding. Call before start().
+  void shrink(Size least);
+
+  // Starts the decompression; of a progressive file, all of it happens here. Only the columns
+  // [begin, end) and a few around them are turned into pixels.
+  void start(int64_t begin, int64_t end);
+
+  // The columns of the rows that read() gives.
+  int64_t column_begin() const;
+  int64_t columns() const;
 
   // The next `count` rows, `stride` bytes apart.
   void read(uint8_t* rows, int64_t stride, int64_t count);
 
-  // Checks that the file was whole. Call after the last row.
+  // Passes over the next `count` rows, which must not be the last. Their codes are read all the
+  // same, so that damage is noticed; the transform, upsampling and colours are saved.
+  void skip(int64_t count);
+
+  // Checks that the file was whole. Call after the last row was read.
   void finish();
 
  private:

@@ -4,12 +4,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/isa.h"
 #include "image/batch.h"
 #include "image/jpeg.h"
 #include "image/resample.h"
@@ -24,12 +26,13 @@ using Pixels = py::array_t<uint8_t, py::array::c_style>;
 using Pair = std::optional<std::pair<int64_t, int64_t>>;
 
 Transform make_transform(std::optional<int64_t> shortest_edge, Pair exact, Pair crop,
-                         const std::string& filter) {
+                         const std::string& filter, bool fast_decode) {
   const auto size = [](const Pair& pair) -> std::optional<Size> {
     if (!pair) return std::nullopt;
     return Size{pair->first, pair->second};
   };
-  Transform transform{shortest_edge, size(exact), size(crop), filter_from_name(filter)};
+  Transform transform{shortest_edge, size(exact), size(crop), filter_from_name(filter),
+                      fast_decode};
   if (shortest_edge && exact) throw py::value_error("give shortest_edge or exact, not both");
   for (const auto& wanted :
        {shortest_edge ? Size{*shortest_edge, 1} : Size{1, 1}, transform.exact.value_or(Size{1, 1}),
@@ -60,26 +63,31 @@ std::vector<Bytes> views(const std::vector<py::bytes>& files) {
 
 using Reasons = std::vector<std::string>;
 
-std::pair<py::object, Reasons> load_fixed(const std::vector<Bytes>& files,
-                                          const Transform& transform, Size size, int threads,
-                                          int64_t max_pixels) {
+struct Loaded {
+  py::object pixels;
+  Reasons reasons;
+  Times times;
+};
+
+Loaded load_fixed(const std::vector<Bytes>& files, const Transform& transform, Size size,
+                  int threads, int64_t max_pixels) {
   const auto count = static_cast<int64_t>(files.size());
   Pixels batch({count, size.height, size.width, kChannels});
   uint8_t* data = batch.mutable_data();
   Reasons reasons(count);
+  Times times;
   {
     const py::gil_scoped_release release;
-    parallel_for(count, threads, [&](int64_t i) {
+    times = parallel_for(count, threads, [&](int64_t i, Worker& worker) {
       uint8_t* slot = data + i * size.area() * kChannels;
-      reasons[i] = load_jpeg(files[i], transform, max_pixels, [&](Size) { return slot; });
+      reasons[i] = load_jpeg(files[i], transform, max_pixels, [&](Size) { return slot; }, worker);
     });
   }
-  return {std::move(batch), std::move(reasons)};
+  return {std::move(batch), std::move(reasons), times};
 }
 
-std::pair<py::object, Reasons> load_varying(const std::vector<Bytes>& files,
-                                            const Transform& transform, int threads,
-                                            int64_t max_pixels) {
+Loaded load_varying(const std::vector<Bytes>& files, const Transform& transform, int threads,
+                    int64_t max_pixels) {
   struct Image {
     std::unique_ptr<uint8_t[]> pixels;
     Size size{0, 0};
@@ -87,13 +95,15 @@ std::pair<py::object, Reasons> load_varying(const std::vector<Bytes>& files,
   const auto count = static_cast<int64_t>(files.size());
   std::vector<Image> images(count);
   Reasons reasons(count);
+  Times times;
   {
     const py::gil_scoped_release release;
-    parallel_for(count, threads, [&](int64_t i) {
-      reasons[i] = load_jpeg(files[i], transform, max_pixels, [&](Size size) {
+    times = parallel_for(count, threads, [&](int64_t i, Worker& worker) {
+      const auto allocate = [&](Size size) {
         images[i] = {std::make_unique_for_overwrite<uint8_t[]>(size.area() * kChannels), size};
         return images[i].pixels.get();
-      });
+      };
+      reasons[i] = load_jpeg(files[i], transform, max_pixels, allocate, worker);
     });
   }
   py::list arrays;
@@ -104,16 +114,25 @@ std::pair<py::object, Reasons> load_varying(const std::vector<Bytes>& files,
       arrays.append(py::none());
     }
   }
-  return {std::move(arrays), std::move(reasons)};
+  return {std::move(arrays), std::move(reasons), times};
 }
 
-std::pair<py::object, Reasons> load_jpegs(const std::vector<py::bytes>& files,
-                                          const Transform& transform, int threads,
-                                          int64_t max_pixels) {
+py::tuple load_jpegs(const std::vector<py::bytes>& files, const Transform& transform, int threads,
+                     int64_t max_pixels) {
   const std::vector<Bytes> contents = views(files);  // `files` keeps the bytes alive
   const auto size = transform.fixed_output();
-  return size ? load_fixed(contents, transform, *size, threads, max_pixels)
-              : load_varying(contents, transform, threads, max_pixels);
+  Loaded loaded = size ? load_fixed(contents, transform, *size, threads, max_pixels)
+                       : load_varying(contents, transform, threads, max_pixels);
+  const auto seconds = [](auto time) { return std::chrono::duration<double>(time).count(); };
+  return py::make_tuple(std::move(loaded.pixels), std::move(loaded.reasons),
+                        py::make_tuple(seconds(loaded.times.decode), seconds(loaded.times.resize)));
+}
+
+void set_isa(const std::string& level) {
+  if (coldpress_set_isa(level.c_str()) != 0) {
+    throw py::value_error("ISA level '" + level +
+                          "' cannot run here, can: " + coldpress_isa_levels());
+  }
 }
 
 Pixels resize(const Pixels& image, const Transform& transform) {
@@ -125,9 +144,11 @@ Pixels resize(const Pixels& image, const Transform& transform) {
   const uint8_t* source = image.data();
   uint8_t* target = result.mutable_data();
   const py::gil_scoped_release release;
-  Resampler resampler(size, transform, target);
+  Workspace workspace;
+  Resampler resampler(size, transform.resized(size), transform, target, workspace);
   const int64_t stride = size.width * kChannels;
-  resampler.push(source + resampler.row_begin() * stride, stride,
+  const uint8_t* first = source + resampler.row_begin() * stride;
+  resampler.push(first + resampler.column_begin() * kChannels, stride,
                  resampler.row_end() - resampler.row_begin());
   resampler.finish();
   return result;
@@ -141,11 +162,14 @@ PYBIND11_MODULE(_image, module, py::mod_gil_not_used()) {
   py::class_<Transform>(module, "Transform")
       .def(py::init(&make_transform), py::kw_only(), py::arg("shortest_edge") = py::none(),
            py::arg("exact") = py::none(), py::arg("crop") = py::none(),
-           py::arg("filter") = "bicubic")
+           py::arg("filter") = "bicubic", py::arg("fast_decode") = false)
       .def("resized", [](const Transform& self, int64_t height, int64_t width) {
         const Size size = self.resized({height, width});
         return std::pair(size.height, size.width);
       });
+  module.def("isa", &coldpress_isa);
+  module.def("isa_levels", &coldpress_isa_levels);
+  module.def("set_isa", &set_isa, py::arg("level"));
   module.def("jpeg_library", &jpeg_library);
   module.def("load_jpegs", &load_jpegs, py::arg("files"), py::arg("transform"), py::kw_only(),
              py::arg("threads"), py::arg("max_pixels"));

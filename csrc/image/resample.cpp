@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "image/filters.h"
+#include "image/resample_kernels.h"
 
 namespace coldpress::image {
 namespace {
@@ -17,9 +17,10 @@ bool vertical_pass_first(const Axis& y, const Axis& x) {
 
 }  // namespace
 
-Resampler::Resampler(Size input, const Transform& transform, uint8_t* target)
-    : target_(target), nearest_(transform.filter == Filter::nearest) {
-  const Size resized = transform.resized(input), output = transform.output(input);
+Resampler::Resampler(Size input, Size resized, const Transform& transform, uint8_t* target,
+                     Workspace& workspace)
+    : target_(target), workspace_(workspace), nearest_(transform.filter == Filter::nearest) {
+  const Size output = transform.crop.value_or(resized);
   y_ = centre(input.height, resized.height, output.height);
   x_ = centre(input.width, resized.width, output.width);
   if (y_.kept() < y_.output || x_.kept() < x_.output) {
@@ -54,7 +55,7 @@ void Resampler::plan_passes(Filter filter) {
   vertical_first_ = narrows && shortens && vertical_pass_first(y_, x_);
   if (shortens) {
     stage_stride_ = (vertical_first_ ? column_end_ - column_begin_ : x_.kept()) * kChannels;
-    stage_.resize((row_end_ - row_begin_) * stage_stride_);
+    stage_ = room(workspace_.stage, (row_end_ - row_begin_) * stage_stride_);
   }
 }
 
@@ -62,16 +63,15 @@ void Resampler::push(const uint8_t* rows, int64_t stride, int64_t count) {
   if (nearest_) return push_nearest(rows, stride, count);
   const bool staged = !vertical_.empty();
   const int64_t row = next_row_ - row_begin_;
-  uint8_t* target = staged ? &stage_[row * stage_stride_] : target_row(row);
+  uint8_t* target = staged ? stage_ + row * stage_stride_ : target_row(row);
   const int64_t target_stride = staged ? stage_stride_ : x_.output * kChannels;
-  const uint8_t* source = rows + column_begin_ * kChannels;
   if (horizontal_.empty() || vertical_first_) {
     const int64_t bytes = (column_end_ - column_begin_) * kChannels;
     for (int64_t i = 0; i < count; ++i) {
-      std::memcpy(target + i * target_stride, source + i * stride, bytes);
+      std::memcpy(target + i * target_stride, rows + i * stride, bytes);
     }
   } else {
-    resample_kernels().horizontal(source, stride, count, horizontal_, target, target_stride);
+    narrow(rows, stride, count, target, target_stride);
   }
   next_row_ += count;
 }
@@ -82,7 +82,7 @@ void Resampler::push_nearest(const uint8_t* rows, int64_t stride, int64_t count)
     const uint8_t* source = rows + (*it - next_row_) * stride;
     uint8_t* target = target_row(it - nearest_rows_.begin());
     for (const int32_t column : nearest_columns_) {
-      std::memcpy(target, source + column * kChannels, kChannels);
+      std::memcpy(target, source + (column - column_begin_) * kChannels, kChannels);
       target += kChannels;
     }
   }
@@ -93,17 +93,25 @@ void Resampler::finish() {
   const int64_t target_stride = x_.output * kChannels;
   if (vertical_.empty()) return;  // every pushed row went straight to the target
   if (!vertical_first_) return shorten(target_row(0), target_stride);
-  std::vector<uint8_t> shortened(vertical_.size() * stage_stride_);
-  shorten(shortened.data(), stage_stride_);
-  resample_kernels().horizontal(shortened.data(), stage_stride_, vertical_.size(), horizontal_,
-                                target_row(0), target_stride);
+  uint8_t* shortened = room(workspace_.shortened, vertical_.size() * stage_stride_);
+  shorten(shortened, stage_stride_);
+  narrow(shortened, stage_stride_, vertical_.size(), target_row(0), target_stride);
+}
+
+void Resampler::narrow(const uint8_t* source, int64_t stride, int64_t count, uint8_t* target,
+                       int64_t target_stride) {
+  const Taps taps = horizontal_.taps();
+  const auto kernel = COLDPRESS_SELECT(horizontal);
+  uint64_t* scratch = room(workspace_.scratch, taps.scratch());
+  kernel(source, stride, count, taps, target, target_stride, scratch);
 }
 
 void Resampler::shorten(uint8_t* target, int64_t target_stride) const {
+  const auto kernel = COLDPRESS_SELECT(vertical);
   for (int64_t y = 0; y < vertical_.size(); ++y) {
-    const uint8_t* source = &stage_[(vertical_.first[y] - row_begin_) * stage_stride_];
-    resample_kernels().vertical(source, stage_stride_, &vertical_.weights[y * vertical_.stride],
-                                vertical_.count[y], stage_stride_, target + y * target_stride);
+    const uint8_t* source = stage_ + (vertical_.first[y] - row_begin_) * stage_stride_;
+    kernel(source, stage_stride_, &vertical_.weights[y * vertical_.stride], vertical_.count[y],
+           stage_stride_, target + y * target_stride);
   }
 }
 

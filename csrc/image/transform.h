@@ -28,6 +28,7 @@ struct Transform {
   std::optional<Size> exact;
   std::optional<Size> crop;
   Filter filter = Filter::bicubic;
+  bool fast_decode = false;  // see JpegReader::shrink; only JPEG files can be decoded so
 
   Size resized(Size input) const;
   Size output(Size input) const { return crop.value_or(resized(input)); }

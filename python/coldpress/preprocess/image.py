@@ -99,7 +99,7 @@ class ImagePreprocessor:
         jpegs = {i: s for i, s in enumerate(sources) if isinstance(s, bytes) and s.startswith(b"\xff\xd8")}
         if self.spec.exif:
             jpegs = {i: jpeg for i, jpeg in jpegs.items() if not _may_be_turned(jpeg)}
-        pixels, declined = _image.load_jpegs(
+        pixels, declined, _ = _image.load_jpegs(
             list(jpegs.values()), self._transform, threads=self.threads, max_pixels=self.max_pixels
         )
         return {
