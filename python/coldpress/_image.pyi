@@ -7,7 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 class Transform:
-    """How an image is resized and centre-cropped; sizes are (height, width)."""
+    """How an image is resized and centre-cropped; sizes are (height, width).
+
+    `fast_decode` lets JPEG files be decoded at 1/2, 1/4 or 1/8 of their size, not below the resized one.
+    """
 
     def __init__(
         self,
@@ -16,17 +19,30 @@ class Transform:
         exact: tuple[int, int] | None = None,
         crop: tuple[int, int] | None = None,
         filter: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bicubic",
+        fast_decode: bool = False,
     ) -> None: ...
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Size of an image of (height, width) after resizing, before the crop."""
+
+def isa() -> str:
+    """Instruction set of the resampling: ``scalar``, ``avx2`` or ``avx512``; COLDPRESS_ISA forces one at load."""
+
+def isa_levels() -> str:
+    """Comma-separated levels that this machine and this build can run, slowest first."""
+
+def set_isa(level: str) -> None:
+    """Switch the whole process to a level; for tests and measurements. Raises ValueError where it cannot run."""
 
 def jpeg_library() -> str:
     """Name and version of the JPEG library it was built with, empty for none."""
 
 def load_jpegs(
     files: Sequence[bytes], transform: Transform, *, threads: int, max_pixels: int
-) -> tuple[npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8] | None], list[str]]:
-    """Decode, resize and crop a batch: the pixels of every file, and why it was declined ("" for none).
+) -> tuple[npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8] | None], list[str], tuple[float, float]]:
+    """Decode, resize and crop a batch.
+
+    Returns the pixels of every file, why it was declined ("" for none), and the seconds that all threads together spent
+    on decoding and on resizing.
 
     The pixels are one array (B, height, width, 3) where the output has a fixed size (those of a declined file
     are arbitrary), else a list of (height, width, 3) with None for a declined file.

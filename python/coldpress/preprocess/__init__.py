@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
-from coldpress.types import Content, Failed, ImageSpec, KnownInput, Modality, ModelInput, Spec
-
-Known = Callable[[Sequence[str]], Sequence[bool]]
-"""Tells for each content hash whether its vector is known already."""
+from coldpress.types import Content, Failed, ImageSpec, KnownHashes, KnownInput, Modality, ModelInput, Spec
 
 
 class Preprocessor(Protocol):
     """Turns contents into model inputs, one each, in order. Safe to call from several threads.
 
-    `seconds` accumulates the busy time of its steps by name.
+    `seconds` accumulates the busy time of its steps by name, summed over threads.
     """
 
     @property
@@ -26,12 +23,20 @@ class Preprocessor(Protocol):
     def seconds(self) -> Mapping[str, float]:
         """Busy seconds by step."""
 
+    @overload
+    def __call__(self, contents: Sequence[Content], known: None = None) -> Sequence[ModelInput | Failed]: ...
+
+    @overload
     def __call__(
-        self, contents: Sequence[Content], known: Known | None = None
+        self, contents: Sequence[Content], known: KnownHashes
+    ) -> Sequence[ModelInput | KnownInput | Failed]: ...
+
+    def __call__(
+        self, contents: Sequence[Content], known: KnownHashes | None = None
     ) -> Sequence[ModelInput | KnownInput | Failed]:
         """Prepare each content; `Failed` with a reason where that is impossible.
 
-        What is `known` may be left at its hash, where preparing it would be for nothing.
+        Contents whose hash is `known` may come back as `KnownInput`, where that saves work.
         """
 
 

@@ -15,8 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
 from coldpress.errors import ModelError
-from coldpress.preprocess import Known
-from coldpress.types import Content, Failed, TextInput, TextSpec
+from coldpress.types import Content, Failed, KnownHashes, TextInput, TextSpec
 
 
 class TextPreprocessor:
@@ -44,7 +43,7 @@ class TextPreprocessor:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
-    def __call__(self, contents: Sequence[Content], known: Known | None = None) -> list[TextInput | Failed]:
+    def __call__(self, contents: Sequence[Content], known: KnownHashes | None = None) -> list[TextInput | Failed]:
         """Return one input for each content, in order; `Failed` for what is no text.
 
         All are tokenised, `known` or not: the number of tokens belongs to an item's metadata.
