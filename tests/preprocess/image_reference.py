@@ -69,8 +69,15 @@ def jpegs() -> Iterator[bytes]:
 
 def as_440(jpeg: bytes) -> bytes:
     """The 4:2:2 file with its luma sampling factors exchanged: 4:4:0 of the transposed block order, still valid."""
-    frame = jpeg.index(b"\xff\xc0")
+    frame = jpeg.index(b"\xff\xc0") if b"\xff\xc0" in jpeg else jpeg.index(b"\xff\xc2")
     factors = frame + 11
     assert jpeg[factors] == 0x21
     height, width = jpeg[frame + 5 : frame + 7], jpeg[frame + 7 : frame + 9]
     return jpeg[: frame + 5] + width + height + jpeg[frame + 9 : factors] + b"\x12" + jpeg[factors + 1 :]
+
+
+def encode_as(image: Image.Image, subsampling: str, **options: object) -> bytes:
+    """A JPEG with one of the four subsamplings; 4:4:0 has the image's height and width exchanged."""
+    if subsampling == "4:4:0":
+        return as_440(encode(image, quality=85, subsampling="4:2:2", **options))
+    return encode(image, quality=85, subsampling=subsampling, **options)

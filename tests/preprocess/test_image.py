@@ -1,7 +1,9 @@
 """The image path gives Pillow's bytes, with the compiled part and without, and a reason for every bad input."""
 
+import hashlib
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from coldpress.preprocess import image as image_module
 from coldpress.preprocess.image import ImagePreprocessor, resized_size
-from coldpress.types import Failed, FileRef, ImageInput
+from coldpress.types import Failed, FileRef, ImageInput, KnownInput
 
 _image = image_module._image
 needs_compiled = pytest.mark.skipif(_image is None, reason="the compiled part is not built")
@@ -108,9 +110,10 @@ def test_tall_images_take_the_vertical_pass_first_with_every_pillow(backend):
 
 
 @needs_pillow_13
-def test_real_photos_equal_pillow(shared):
+@pytest.mark.parametrize("resample", ["bicubic", "bilinear"])
+def test_real_photos_equal_pillow(shared, resample):
     files = sorted((shared / "imagenet_sample" / "images").iterdir())
-    spec = spec_of(("shortest_edge", 256), (224, 224))
+    spec = spec_of(("shortest_edge", 256), (224, 224), resample)
     results = ImagePreprocessor(spec, threads=2)([FileRef(str(file)) for file in files])
     for file, result in zip(files, results, strict=True):
         np.testing.assert_array_equal(pixels_of(result), expected_pixels(file.read_bytes(), spec), err_msg=file.name)
@@ -196,6 +199,60 @@ def test_content_hash_tells_shapes_and_pixels_apart():
     assert all(len(h) == 32 and int(h, 16) >= 0 for h in hashes)
 
 
+# --- what is known already -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_known_contents_are_not_decoded(backend, threads, tmp_path):
+    jpeg, png, array = encode(picture(40, 50)), encode(picture(41, 50), "PNG"), np.asarray(picture(42, 50))
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    undecodable = b"\xff\xd8 no JPEG"
+    contents = [jpeg, undecodable, png, array, picture(43, 50), b"", str(tmp_path / "a.jpg")]
+    preprocess = ImagePreprocessor(VIT, threads=threads)
+    plain = preprocess(contents)
+    hashes = {hashlib.sha256(file).hexdigest()[:32] for file in (undecodable, png)} | {plain[3].content_hash}
+    results = preprocess(contents, lambda asked: [one in hashes for one in asked])
+    for i, (result, before) in enumerate(zip(results, plain, strict=True)):
+        if i in (1, 2, 3):
+            assert isinstance(result, KnownInput)
+            assert result.content_hash in hashes
+        else:
+            assert type(result) is type(before)
+    assert results[0].content_hash == plain[0].content_hash == results[6].content_hash
+    everything = preprocess([jpeg, png, array], lambda asked: [True] * len(asked))
+    assert everything == [KnownInput(plain[i].content_hash) for i in (0, 2, 3)]
+
+
+# --- fast decoding -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("scale", [1, 1.9, 2, 3.9, 4, 7, 8, 20])
+def test_fast_decode_equals_pillows_draft_mode(backend, scale, subsampling, progressive):
+    file = encode(picture(round(20 * scale) + 1, round(20 * scale)), subsampling=subsampling, progressive=progressive)
+    for resize, target in ((("shortest_edge", 20), (20, 20)), (("exact", 20, 15), (15, 20)), (None, (10**4, 10**4))):
+        spec = replace(spec_of(resize), fast_decode=True)
+        with Image.open(io.BytesIO(file)) as image:
+            full = image.size
+            image.draft(None, target)
+            assert image.size == full or (image.width >= target[0] and image.height >= target[1])
+            height, width = resized_size(spec, full[1], full[0])
+            want = image.convert("RGB")
+            want = want if resize is None else want.resize((width, height), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(pixels_of(only(spec, file)), np.asarray(want))
+
+
+def test_fast_decode_is_close_on_photos_and_off_by_default(shared):
+    files = [f.read_bytes() for f in sorted((shared / "imagenet_sample" / "images").iterdir())[:60]]
+    spec = spec_of(("shortest_edge", 80), (64, 64))
+    assert not spec.fast_decode
+    exact, fast = (ImagePreprocessor(s, threads=2)(files) for s in (spec, replace(spec, fast_decode=True)))
+    alike = [np.corrcoef(pixels_of(a).ravel(), pixels_of(b).ravel())[0, 1] for a, b in zip(exact, fast, strict=True)]
+    assert 0.99 < np.mean(alike) < 1
+    assert min(alike) > 0.9
+
+
 # --- bad input -----------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +330,17 @@ def test_damaged_jpegs_are_accepted_and_rejected_as_by_pillow(spec):
             np.testing.assert_array_equal(result.pixels, want)
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}], ids=str)
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.99])
+def test_damage_outside_the_crop_is_still_a_failure(backend, kept, options):
+    file = encode(picture(200, 200), **options)
+    spec = spec_of(("exact", 200, 200), (4, 4))
+    start = file.index(b"\xff\xda")
+    truncated = file[: start + round((len(file) - start) * kept)]
+    assert only(spec, truncated) == Failed("truncated image")
+    assert isinstance(only(spec, file), ImageInput)
+
+
 def test_limit_is_configurable():
     assert isinstance(only(VIT, picture(100, 101), max_pixels=10_000), Failed)
     assert isinstance(only(VIT, encode(picture(100, 101)), max_pixels=10_000), Failed)
@@ -304,7 +372,7 @@ def test_one_preprocessor_serves_several_threads():
     preprocess = ImagePreprocessor(VIT, threads=2)
     contents = [encode(picture(40, 40 + i, i)) for i in range(8)]
     want = [pixels_of(result) for result in preprocess(contents)]
-    before = preprocess.seconds["decode"]
+    before = dict(preprocess.seconds)
     results: list[list] = []
     workers = [threading.Thread(target=lambda: results.append(preprocess(contents))) for _ in range(4)]
     for worker in workers:
@@ -313,7 +381,7 @@ def test_one_preprocessor_serves_several_threads():
         worker.join()
     assert len(results) == 4
     assert all(np.array_equal(pixels_of(r), w) for result in results for r, w in zip(result, want, strict=True))
-    assert preprocess.seconds["decode"] > before
+    assert all(preprocess.seconds[step] > before[step] > 0 for step in ("read", "decode", "resize"))
 
 
 def test_nothing_in_nothing_out():

@@ -199,3 +199,9 @@ def test_threads_share_one_preprocessor(preprocess: TextPreprocessor, texts: lis
         found = list(pool.map(preprocess, batches))
     assert [ids for inputs in found for ids in ids_of(inputs)] == expected * 4
     assert preprocess.seconds["tokenize"] > 0
+
+
+def test_texts_are_tokenised_though_known(preprocess: TextPreprocessor) -> None:
+    (known,) = preprocess(["a text"], lambda hashes: [True] * len(hashes))
+    assert isinstance(known, TextInput)
+    assert known.num_tokens == preprocess(["a text"])[0].num_tokens
