@@ -1,10 +1,7 @@
 #include "image/jpeg.h"
 
 #if defined(COLDPRESS_WITH_JPEG)
-#include <cstddef>
-#include <cstdio>
-// jpeglib.h uses size_t and FILE without including their headers.
-#include <jpeglib.h>
+#include "image/jpeg_scan.h"
 #endif
 
 // Only libjpeg-turbo gives Pillow's bytes: the IJG library upsamples chroma differently since
@@ -12,6 +9,15 @@
 #if defined(LIBJPEG_TURBO_VERSION_NUMBER)
 #include <algorithm>
 #include <csetjmp>
+#include <cstring>
+#include <optional>
+
+// What libjpeg calls for every MCU. Its jpegint.h, which is not installed, has these two fields at
+// the head of this structure in all versions there have been.
+struct jpeg_entropy_decoder {
+  void (*start_pass)(j_decompress_ptr decoder);
+  boolean (*decode_mcu)(j_decompress_ptr decoder, JBLOCKROW* blocks);
+};
 
 namespace coldpress::image {
 namespace {
@@ -22,29 +28,40 @@ constexpr int64_t kRowsPerCall = 16;
 // the neighbour that it has in the whole image.
 constexpr int64_t kMargin = 8;
 
-// What libjpeg sees of a reader: `client_data` of its decoder points here.
-struct ErrorTrap {
-  jpeg_error_mgr manager{};
+// What libjpeg's calls back need: `client_data` of the decoder points here.
+struct Context {
+  jpeg_error_mgr errors{};
   std::jmp_buf jump;
   char message[JMSG_LENGTH_MAX] = "";  // the error, or the first warning
+  std::optional<BaselineScan> scan;
 };
 
-ErrorTrap& trap_of(j_common_ptr decoder) { return *static_cast<ErrorTrap*>(decoder->client_data); }
+template <typename Decoder>
+Context& context_of(Decoder decoder) {
+  return *static_cast<Context*>(decoder->client_data);
+}
 
 [[noreturn]] void on_error(j_common_ptr decoder) {
-  ErrorTrap& trap = trap_of(decoder);
-  trap.manager.format_message(decoder, trap.message);
-  std::longjmp(trap.jump, 1);
+  Context& context = context_of(decoder);
+  context.errors.format_message(decoder, context.message);
+  std::longjmp(context.jump, 1);
 }
 
 void on_message(j_common_ptr decoder, int level) {
-  ErrorTrap& trap = trap_of(decoder);
-  if (level < 0 && trap.manager.num_warnings++ == 0) {
-    trap.manager.format_message(decoder, trap.message);
+  Context& context = context_of(decoder);
+  if (level < 0 && context.errors.num_warnings++ == 0) {
+    context.errors.format_message(decoder, context.message);
   }
 }
 
 void no_output(j_common_ptr) {}
+
+boolean decode_mcu(j_decompress_ptr decoder, JBLOCKROW* blocks) {
+  Context& context = context_of(decoder);
+  if (context.scan->read_mcu(*decoder, blocks)) return TRUE;
+  std::strcpy(context.message, "damaged scan");
+  std::longjmp(context.jump, 1);
+}
 
 // A progressive file without its last refinements: libjpeg then smooths blocks, differently in each
 // version.
@@ -64,7 +81,7 @@ std::string jpeg_library() {
 
 struct JpegReader::State {
   jpeg_decompress_struct decoder{};
-  ErrorTrap trap;
+  Context context;
   int64_t column_begin = 0;
   ~State() { jpeg_destroy_decompress(&decoder); }
 };
@@ -72,21 +89,21 @@ struct JpegReader::State {
 // Runs calls into libjpeg, which reports errors by a jump over `call`: it must own nothing.
 template <typename Call>
 void JpegReader::attempt(Call call) {
-  if (setjmp(state_->trap.jump) == 0) {
+  if (setjmp(state_->context.jump) == 0) {
     call();
   } else {
-    throw NotNative(state_->trap.message);
+    throw NotNative(state_->context.message);
   }
-  if (state_->trap.manager.num_warnings > 0) throw NotNative(state_->trap.message);
+  if (state_->context.errors.num_warnings > 0) throw NotNative(state_->context.message);
 }
 
 JpegReader::JpegReader(std::span<const uint8_t> file) : state_(std::make_unique<State>()) {
   jpeg_decompress_struct& decoder = state_->decoder;
-  decoder.err = jpeg_std_error(&state_->trap.manager);
+  decoder.err = jpeg_std_error(&state_->context.errors);
   decoder.err->error_exit = on_error;
   decoder.err->emit_message = on_message;
   decoder.err->output_message = no_output;
-  decoder.client_data = &state_->trap;
+  decoder.client_data = &state_->context;
   attempt([&] {
     jpeg_create_decompress(&decoder);
     jpeg_mem_src(&decoder, file.data(), file.size());
@@ -130,6 +147,10 @@ void JpegReader::start(int64_t begin, int64_t end) {
   });
   if (lacks_refinements(decoder)) throw NotNative("progressive JPEG without its last scans");
   state_->column_begin = offset;
+  if (BaselineScan::suits(decoder)) {
+    state_->context.scan.emplace(decoder);
+    decoder.entropy->decode_mcu = decode_mcu;
+  }
 }
 
 int64_t JpegReader::column_begin() const { return state_->column_begin; }
