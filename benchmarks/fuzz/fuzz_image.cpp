@@ -1,8 +1,10 @@
 // Any bytes as a JPEG file, through the native image path (see run.py).
 //
-// Beside what the sanitizers find, one property is checked: a crop gives the same pixels, and
-// declines the same files, whether only the crop is decoded or the whole image is.
+// Beside what the sanitizers find, two properties are checked. A crop gives the same pixels, and
+// declines the same files, whether only the crop is decoded or the whole image is. And what is not
+// declined, libjpeg alone decodes to the same pixels without a warning.
 #include <algorithm>
+#include <csetjmp>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -10,6 +12,7 @@
 
 #include "core/isa.h"
 #include "image/batch.h"
+#include "image/jpeg_scan.h"
 
 namespace {
 
@@ -51,6 +54,42 @@ bool is_crop_of(const Image& crop, const Image& whole) {
   return true;
 }
 
+struct Trap {
+  jpeg_error_mgr errors;
+  std::jmp_buf jump;
+};
+
+// Whether libjpeg, left to itself, decodes the file to these pixels without a warning.
+bool libjpeg_agrees(Bytes file, const Image& image) {
+  Trap trap;
+  jpeg_decompress_struct decoder;
+  decoder.err = jpeg_std_error(&trap.errors);
+  decoder.client_data = &trap;
+  trap.errors.output_message = [](j_common_ptr) {};
+  trap.errors.error_exit = [](j_common_ptr broken) {
+    std::longjmp(static_cast<Trap*>(broken->client_data)->jump, 1);
+  };
+  jpeg_create_decompress(&decoder);
+  std::vector<uint8_t> row(image.size.width * kChannels);
+  volatile bool agrees = false;
+  if (setjmp(trap.jump) == 0) {
+    jpeg_mem_src(&decoder, file.data(), file.size());
+    jpeg_read_header(&decoder, TRUE);
+    decoder.out_color_space = JCS_RGB;
+    jpeg_start_decompress(&decoder);
+    bool equal = decoder.output_height == image.size.height;
+    for (auto at = image.pixels.begin(); at != image.pixels.end(); at += row.size()) {
+      JSAMPROW target = row.data();
+      jpeg_read_scanlines(&decoder, &target, 1);
+      equal = equal && std::equal(row.begin(), row.end(), at);
+    }
+    jpeg_finish_decompress(&decoder);
+    agrees = equal && trap.errors.num_warnings == 0;
+  }
+  jpeg_destroy_decompress(&decoder);
+  return agrees;
+}
+
 Transform transform_of(const uint8_t* header) {
   Transform transform;
   transform.filter = static_cast<Filter>(header[0] % 6);
@@ -71,6 +110,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   coldpress_set_isa(kLevels[data[0] / 6 % 3]);  // one that cannot run here changes nothing
   const Bytes file(data + kHeader, size - kHeader);
   Transform transform = transform_of(data);
+  if (const Image plain = load(file, {}); plain.declined.empty()) {
+    if (!libjpeg_agrees(file, plain)) std::abort();
+  }
   const Image whole = load(file, transform);
   transform.crop = Size{data[2] % 64 + 1, data[3] % 64 + 1};
   const Image crop = load(file, transform);

@@ -12,8 +12,8 @@
 #include <cstring>
 #include <optional>
 
-// What libjpeg calls for every MCU. Its jpegint.h, which is not installed, has these two fields at
-// the head of this structure in all versions there have been.
+// What libjpeg calls for every MCU. Its jpegint.h, which is not installed, has had these two fields
+// at the head of this structure from libjpeg 6b to libjpeg-turbo 3; a later one keeps its own.
 struct jpeg_entropy_decoder {
   void (*start_pass)(j_decompress_ptr decoder);
   boolean (*decode_mcu)(j_decompress_ptr decoder, JBLOCKROW* blocks);
@@ -22,6 +22,7 @@ struct jpeg_entropy_decoder {
 namespace coldpress::image {
 namespace {
 
+constexpr bool kScanCanBeReplaced = LIBJPEG_TURBO_VERSION_NUMBER < 4'000'000;
 constexpr int64_t kRowsPerCall = 16;
 
 // Columns decoded on either side of those wanted: at the edge of what is decoded, upsampling lacks
@@ -147,7 +148,7 @@ void JpegReader::start(int64_t begin, int64_t end) {
   });
   if (lacks_refinements(decoder)) throw NotNative("progressive JPEG without its last scans");
   state_->column_begin = offset;
-  if (BaselineScan::suits(decoder)) {
+  if (kScanCanBeReplaced && BaselineScan::suits(decoder)) {
     state_->context.scan.emplace(decoder);
     decoder.entropy->decode_mcu = decode_mcu;
   }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -128,6 +129,13 @@ py::tuple load_jpegs(const std::vector<py::bytes>& files, const Transform& trans
                         py::make_tuple(seconds(loaded.times.decode), seconds(loaded.times.resize)));
 }
 
+std::vector<std::string> isa_levels() {
+  std::istringstream names(coldpress_isa_levels());
+  std::vector<std::string> levels;
+  for (std::string name; std::getline(names, name, ',');) levels.push_back(name);
+  return levels;
+}
+
 void set_isa(const std::string& level) {
   if (coldpress_set_isa(level.c_str()) != 0) {
     throw py::value_error("ISA level '" + level +
@@ -168,7 +176,7 @@ PYBIND11_MODULE(_image, module, py::mod_gil_not_used()) {
         return std::pair(size.height, size.width);
       });
   module.def("isa", &coldpress_isa);
-  module.def("isa_levels", &coldpress_isa_levels);
+  module.def("isa_levels", &isa_levels);
   module.def("set_isa", &set_isa, py::arg("level"));
   module.def("jpeg_library", &jpeg_library);
   module.def("load_jpegs", &load_jpegs, py::arg("files"), py::arg("transform"), py::kw_only(),

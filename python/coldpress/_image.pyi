@@ -27,8 +27,8 @@ class Transform:
 def isa() -> str:
     """Instruction set of the resampling: ``scalar``, ``avx2`` or ``avx512``; COLDPRESS_ISA forces one at load."""
 
-def isa_levels() -> str:
-    """Comma-separated levels that this machine and this build can run, slowest first."""
+def isa_levels() -> list[str]:
+    """Levels that this machine and this build can run, slowest first."""
 
 def set_isa(level: str) -> None:
     """Switch the whole process to a level; for tests and measurements. Raises ValueError where it cannot run."""

@@ -181,17 +181,17 @@ class ImagePreprocessor:
             pixels = source if source.shape[2:] == (3,) else np.asarray(Image.fromarray(source).convert("RGB"))
         elif isinstance(source, _File):
             with Image.open(BytesIO(source.data)) as image:
-                if self.spec.fast_decode and (size := self._shrink(image)):
+                if self.spec.fast_decode and (size := self._shrink(image, source.data)):
                     return np.asarray(image.convert("RGB")), size
                 pixels = self._to_rgb(image)
         else:
             pixels = self._to_rgb(source)
         return pixels, resized_size(self.spec, *pixels.shape[:2])
 
-    def _shrink(self, image: Image.Image) -> tuple[int, int] | None:
+    def _shrink(self, image: Image.Image, file: bytes) -> tuple[int, int] | None:
         """Make a JPEG file decode at a smaller size if it can; returns what its full size is to be resized to."""
         self._check_size(image.height, image.width)
-        if self.spec.exif and image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        if self.spec.exif and _may_be_turned(file):
             return None
         height, width = resized_size(self.spec, image.height, image.width)
         return None if image.draft(None, (width, height)) is None else (height, width)
@@ -291,9 +291,9 @@ def _array_size(array: npt.NDArray[Any]) -> tuple[int, int]:
     return array.shape[0], array.shape[1]
 
 
-def _may_be_turned(jpeg: bytes) -> bool:
+def _may_be_turned(file: bytes) -> bool:
     try:
-        with Image.open(BytesIO(jpeg)) as image:
+        with Image.open(BytesIO(file)) as image:
             return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
     except Exception:  # let Pillow's own path find out what is wrong
         return True
