@@ -3,7 +3,9 @@
 // Both passes are the same inner loop: sixteen neighbouring bytes, widened to 32 bits, times the
 // weight they share. In the vertical pass neighbours in a row share theirs. For the horizontal pass
 // sixteen rows are transposed, so that the sixteen values of a column lie together: no gathers, no
-// permutations that depend on the scale.
+// permutations that depend on the scale. Bound by the multiplications, one for 16 (8) samples and
+// taps. A photo of 500 x 375 to 256 and 224 x 224, bicubic: 412 us portable, 122 us AVX2, 76 us
+// AVX-512 (its decoding takes 620 us).
 #include <immintrin.h>
 
 #include "image/resample_kernels.h"
