@@ -83,13 +83,6 @@ class KnownInput:
 ModelInput = TextInput | ImageInput
 
 
-@dataclass(frozen=True, slots=True)
-class KnownInput:
-    """An item whose vector is known already: nothing but its hash was taken."""
-
-    content_hash: str
-
-
 KnownHashes = Callable[[Sequence[str]], Sequence[bool]]
 """Says of each content hash whether its vector is known already. Called from several threads."""
 

@@ -24,9 +24,9 @@ from coldpress.engine.stages import Background, Timed, ordered_map
 from coldpress.engine.summary import NOTHING_LEFT, Progress, Summary, bottleneck
 from coldpress.engine.todo import Todo
 from coldpress.errors import ItemError
-from coldpress.preprocess import Known, Preprocessor
+from coldpress.preprocess import Preprocessor
 from coldpress.store import StoreWriter
-from coldpress.types import Failed, Item, KnownInput, ModelInput, Results
+from coldpress.types import Failed, Item, KnownHashes, KnownInput, ModelInput, Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class _Run:
         )
 
 
-def prepare_items(preprocess: Preprocessor, items: Sequence[Item], known: Known | None = None) -> list[Prepared]:
+def prepare_items(preprocess: Preprocessor, items: Sequence[Item], known: KnownHashes | None = None) -> list[Prepared]:
     """Preprocess a chunk; entries that the source itself could not read stay failed."""
     contents = [item.content for item in items if not isinstance(item.content, Failed)]
     prepared = iter(preprocess(contents, known))
