@@ -87,7 +87,7 @@ def bottleneck(utilisation: Mapping[str, float], preparing: Sequence[str], worke
     slowest = max(preparing, key=lambda name: utilisation[name], default="preparing")
     cores = os.cpu_count() or 1
     remedy = (
-        f"all {cores} cores are taken: more cores or smaller inputs help"
+        f"all {cores} cores are taken: more cores{', smaller photos or --fast-decode' * (slowest == 'decode')} help"
         if workers >= cores and slowest != "read"
         else "raise --workers"
     )
