@@ -199,22 +199,86 @@ inline void store_first(Vec value, float* p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = buffer[i];
 }
 
-// Sum of the lanes, always as the same tree: halves, quarters, eighths, pairs.
-inline float reduce_add(Vec value) {
-  float lanes[kLanes];
-  value.store(lanes);
+// Sum, greatest and smallest of the lanes, always as the same tree: halves, quarters, eighths,
+// pairs.
+#if defined(COLDPRESS_ISA_IS_scalar)
+template <class F>
+inline float reduce(Vec value, F f) {
   for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    for (int64_t i = 0; i < half; ++i) value.v[i] = f(value.v[i], value.v[i + half]);
   }
-  return lanes[0];
+  return value.v[0];
 }
-
+inline float reduce_add(Vec value) {
+  return reduce(value, [](float a, float b) { return a + b; });
+}
 inline float reduce_max(Vec value) {
-  float lanes[kLanes];
-  value.store(lanes);
-  float best = lanes[0];
-  for (int64_t i = 1; i < kLanes; ++i) best = lanes[i] > best ? lanes[i] : best;
-  return best;
+  return reduce(value, [](float a, float b) { return a > b ? a : b; });
+}
+inline float reduce_min(Vec value) {
+  return reduce(value, [](float a, float b) { return a < b ? a : b; });
+}
+#else
+#if defined(COLDPRESS_ISA_IS_avx512)
+inline __m256 low(Vec value) { return _mm512_castps512_ps256(value.v); }
+inline __m256 high(Vec value) { return _mm512_extractf32x8_ps(value.v, 1); }
+#else
+inline __m256 low(Vec value) { return value.lo; }
+inline __m256 high(Vec value) { return value.hi; }
+#endif
+template <class Wide, class Narrow>
+inline float reduce(Vec value, Wide wide, Narrow narrow) {
+  const __m256 eight = wide(low(value), high(value));
+  __m128 four = narrow(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = narrow(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(narrow(four, _mm_movehdup_ps(four)));
+}
+#define COLDPRESS_REDUCE(name)                                              \
+  inline float reduce_##name(Vec value) {                                   \
+    return reduce(                                                          \
+        value, [](__m256 a, __m256 b) { return _mm256_##name##_ps(a, b); }, \
+        [](__m128 a, __m128 b) { return _mm_##name##_ps(a, b); });          \
+  }
+COLDPRESS_REDUCE(add)
+COLDPRESS_REDUCE(max)
+COLDPRESS_REDUCE(min)
+#undef COLDPRESS_REDUCE
+#endif
+
+// rows[i] lane j becomes rows[j] lane i.
+inline void transpose(Vec (&rows)[kLanes]) {
+#if defined(COLDPRESS_ISA_IS_avx512)
+  __m512 a[16], b[16];
+  for (int i = 0; i < 16; i += 2) {  // pairs of rows, then fours: 4 x 4 blocks are transposed
+    a[i] = _mm512_unpacklo_ps(rows[i].v, rows[i + 1].v);
+    a[i + 1] = _mm512_unpackhi_ps(rows[i].v, rows[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      const __m512d x = _mm512_castps_pd(a[i + j]), y = _mm512_castps_pd(a[i + j + 2]);
+      b[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+      b[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+    }
+  }
+  for (int j = 0; j < 4; ++j) {  // then the blocks trade places
+    const __m512 even_low = _mm512_shuffle_f32x4(b[j], b[j + 4], 0x88);
+    const __m512 odd_low = _mm512_shuffle_f32x4(b[j], b[j + 4], 0xdd);
+    const __m512 even_high = _mm512_shuffle_f32x4(b[j + 8], b[j + 12], 0x88);
+    const __m512 odd_high = _mm512_shuffle_f32x4(b[j + 8], b[j + 12], 0xdd);
+    rows[j].v = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+    rows[j + 8].v = _mm512_shuffle_f32x4(even_low, even_high, 0xdd);
+    rows[j + 4].v = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+    rows[j + 12].v = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+  }
+#else
+  float lanes[kLanes][kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) rows[i].store(lanes[i]);
+  for (int64_t i = 0; i < kLanes; ++i) {
+    float column[kLanes];
+    for (int64_t j = 0; j < kLanes; ++j) column[j] = lanes[j][i];
+    rows[i] = Vec::load(column);
+  }
+#endif
 }
 
 }  // namespace

@@ -26,12 +26,18 @@ namespace {
 template <Activation activation>
 void panel(const float* x, int64_t rows, int64_t K, const float* packed, const float* bias,
            int64_t columns, float* out, int64_t out_stride) {
-  matmul(x, K, packed, kPanel, rows, round_up(columns, kLanes) / kLanes, K,
-         [&](int64_t row, int64_t vec, Vec sum) {
-           const int64_t left = columns - vec * kLanes;
-           sum = activate(activation, sum + load_first(bias + vec * kLanes, left));
-           store_first(sum, out + row * out_stride + vec * kLanes, left);
-         });
+  const auto from = [&](int64_t first) {
+    return [=](int64_t row, int64_t vec, Vec sum) {
+      const int64_t at = first + vec * kLanes, left = columns - at;
+      sum = activate(activation, sum + load_first(bias + at, left));
+      store_first(sum, out + row * out_stride + at, left);
+    };
+  };
+  int64_t at = 0;
+  for (; at + kTileVecs * kLanes <= round_up(columns, kLanes); at += kTileVecs * kLanes) {
+    matmul<kTileVecs>(x, K, 1, packed + at, kPanel, rows, K, from(at));
+  }
+  for (; at < columns; at += kLanes) matmul<1>(x, K, 1, packed + at, kPanel, rows, K, from(at));
 }
 
 }  // namespace

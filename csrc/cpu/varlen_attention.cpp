@@ -1,9 +1,10 @@
 // varlen_attention: softmax(Q K^T * scale) V inside each sequence of a packed batch, no padding.
 //
-// One task is one head of one sequence. Keys are transposed and values gathered into scratch that
-// stays in L2 (T = 256, head width 64: 128 KB); six query rows at a time then make scores, an exact
-// two-pass softmax, and their output, all in L1. Both products are the register block of
-// core/gemm.h.
+// One task is one head of one sequence, its queries 64 at a time, one query a lane: keys and values
+// are read where they are, the softmax needs no step across lanes, and only queries and outputs are
+// transposed, in registers. Scores (T = 256: 64 KB) stay in L2. Both products are the register
+// block of core/gemm.h. Against keys in the lanes (transposed keys, copied values, softmax along
+// rows): 3.4 -> 1.2 ms for 2,048 tokens in texts of 53, 12 heads of 32, one core of a Zen 5.
 #include "core/kernel.h"
 
 namespace coldpress {
@@ -14,7 +15,7 @@ COLDPRESS_KERNEL(attention_head, const float* q, const float* k, const float* v,
                  int64_t T, int64_t width, float scale, float* scratch, float* out,
                  int64_t out_stride)
 
-constexpr int64_t kQueryRows = 6;
+constexpr int64_t kQueries = 64;
 
 }  // namespace coldpress
 
@@ -25,53 +26,100 @@ constexpr int64_t kQueryRows = 6;
 namespace coldpress::COLDPRESS_ISA_LEVEL {
 namespace {
 
-// Softmax over the first T of a row of scores, in place; the padding behind them becomes 0.
-void softmax_row(float* scores, int64_t T, float scale) {
-  const float lowest = -__builtin_inff();
-  Vec highest = Vec::set(lowest);
-  for (int64_t t = 0; t < T; t += kLanes) {
-    const Vec scaled = load_first(scores + t, T - t, lowest) * Vec::set(scale);
-    highest = max(highest, scaled);
-    store_first(scaled, scores + t, T - t);
+// out (round_up(width, 16), 16 * V) = scale * transposed rows of x (n, width); lanes behind n are
+// 0.
+template <int V>
+void transpose_queries(const float* x, int64_t stride, int64_t n, int64_t width, float scale,
+                       float* out) {
+  for (int64_t d = 0; d < width; d += kLanes) {
+    for (int64_t v = 0; v < V; ++v) {
+      Vec rows[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) {
+        const int64_t row = v * kLanes + i;
+        rows[i] = row < n ? load_first(x + row * stride + d, width - d) * Vec::set(scale)
+                          : Vec::set(0.0f);
+      }
+      transpose(rows);
+      for (int64_t i = 0; i < kLanes; ++i) rows[i].store(out + ((d + i) * V + v) * kLanes);
+    }
   }
-  const Vec top = Vec::set(reduce_max(highest));
-  Vec sum = Vec::set(0.0f);
-  for (int64_t t = 0; t < T; t += kLanes) {
-    const Vec weight = exp(load_first(scores + t, T - t, lowest) - top);
-    store_first(weight, scores + t, T - t);
-    sum = sum + load_first(scores + t, T - t);
+}
+
+// The way back: x (round_up(width, 16), 16 * V) to n rows of `width` floats.
+template <int V>
+void transpose_outputs(const float* x, int64_t n, int64_t width, float* out, int64_t stride) {
+  for (int64_t d = 0; d < width; d += kLanes) {
+    for (int64_t v = 0; v < V; ++v) {
+      Vec rows[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) rows[i] = Vec::load(x + ((d + i) * V + v) * kLanes);
+      transpose(rows);
+      const int64_t last = n - v * kLanes < kLanes ? n - v * kLanes : kLanes;
+      for (int64_t i = 0; i < last; ++i) {
+        store_first(rows[i], out + (v * kLanes + i) * stride + d, width - d);
+      }
+    }
   }
-  const Vec total = Vec::set(1.0f / reduce_add(sum));
-  for (int64_t t = 0; t < T; t += kLanes) {
-    store_first(load_first(scores + t, T - t) * total, scores + t, T - t);
+}
+
+// Scores (T, 16 * V) to their exponentials over the greatest of each lane; returns 1 / sum.
+template <int V>
+void softmax(float* scores, int64_t T, Vec (&inverse)[V]) {
+  Vec top[V], sum[V];
+  for (int v = 0; v < V; ++v) {
+    top[v] = Vec::load(scores + v * kLanes);
+    sum[v] = Vec::set(0.0f);
   }
+  for (int64_t t = 1; t < T; ++t) {
+    for (int v = 0; v < V; ++v) top[v] = max(top[v], Vec::load(scores + (t * V + v) * kLanes));
+  }
+  for (int64_t t = 0; t < T; ++t) {
+    for (int v = 0; v < V; ++v) {
+      float* at = scores + (t * V + v) * kLanes;
+      const Vec weight = exp(Vec::load(at) - top[v]);
+      weight.store(at);
+      sum[v] = sum[v] + weight;
+    }
+  }
+  for (int v = 0; v < V; ++v) inverse[v] = Vec::set(1.0f) / sum[v];
+}
+
+// n <= 16 * V queries against all keys.
+template <int V>
+void attend(const float* q, const float* k, const float* v, int64_t stride, int64_t n, int64_t T,
+            int64_t width, float scale, float* scratch, float* out, int64_t out_stride) {
+  constexpr int64_t kRow = V * kLanes;
+  float* transposed = scratch;  // (width, 16 * V): queries, later outputs
+  float* scores = transposed + round_up(width, kLanes) * kRow;  // (T, 16 * V)
+  transpose_queries<V>(q, stride, n, width, scale, transposed);
+  matmul<V>(k, stride, 1, transposed, kRow, T, width,
+            [=](int64_t t, int64_t vec, Vec sum) { sum.store(scores + t * kRow + vec * kLanes); });
+  Vec inverse[V];
+  softmax<V>(scores, T, inverse);
+  matmul<V>(v, 1, stride, scores, kRow, width, T, [&](int64_t d, int64_t vec, Vec sum) {
+    (sum * inverse[vec]).store(transposed + d * kRow + vec * kLanes);
+  });
+  transpose_outputs<V>(transposed, n, width, out, out_stride);
 }
 
 }  // namespace
 
 void attention_head(const float* q, const float* k, const float* v, int64_t stride, int64_t T,
                     int64_t width, float scale, float* scratch, float* out, int64_t out_stride) {
-  const int64_t keys = round_up(T, kLanes), columns = round_up(width, kLanes);
-  float* transposed = scratch;                // (width, keys)
-  float* values = transposed + width * keys;  // (T, columns)
-  float* scores = values + T * columns;       // (kQueryRows, keys)
-  for (int64_t t = 0; t < T; ++t) {
-    for (int64_t d = 0; d < width; ++d) transposed[d * keys + t] = k[t * stride + d];
-    for (int64_t d = 0; d < columns; ++d)
-      values[t * columns + d] = d < width ? v[t * stride + d] : 0;
-  }
-  for (int64_t d = 0; d < width; ++d) {
-    for (int64_t t = T; t < keys; ++t) transposed[d * keys + t] = 0.0f;
-  }
-  for (int64_t row = 0; row < T; row += kQueryRows) {
-    const int64_t rows = T - row < kQueryRows ? T - row : kQueryRows;
-    matmul(q + row * stride, stride, transposed, keys, rows, keys / kLanes, width,
-           [&](int64_t r, int64_t vec, Vec sum) { sum.store(scores + r * keys + vec * kLanes); });
-    for (int64_t r = 0; r < rows; ++r) softmax_row(scores + r * keys, T, scale);
-    matmul(scores, keys, values, columns, rows, columns / kLanes, T,
-           [&](int64_t r, int64_t vec, Vec sum) {
-             store_first(sum, out + (row + r) * out_stride + vec * kLanes, width - vec * kLanes);
-           });
+  constexpr int64_t kStep = kTileVecs * kLanes;
+  for (int64_t row = 0; row < T; row += kStep) {
+    const int64_t n = T - row < kStep ? T - row : kStep;
+#define CASE(V)                                                                                    \
+  case V:                                                                                          \
+    attend<V>(q + row * stride, k, v, stride, n, T, width, scale, scratch, out + row * out_stride, \
+              out_stride);                                                                         \
+    break;
+    switch (round_up(n, kLanes) / kLanes) {
+      CASE(1)
+      CASE(2)
+      CASE(3)
+      CASE(4)
+    }
+#undef CASE
   }
 }
 
@@ -84,8 +132,7 @@ namespace coldpress {
 namespace {
 
 int64_t attention_scratch(int64_t T, int64_t width) {
-  const int64_t keys = ceil_div(T, 16) * 16, columns = ceil_div(width, 16) * 16;
-  return width * keys + T * columns + kQueryRows * keys;
+  return (ceil_div(width, 16) * 16 + T) * kQueries;
 }
 
 // q, k, v: (T, H, D) with one common token stride, heads and widths contiguous.
