@@ -22,11 +22,15 @@
   }                                 \
   namespace avx512 {                \
   void name(__VA_ARGS__);           \
+  }                                 \
+  namespace avx512_vnni {           \
+  void name(__VA_ARGS__);           \
   }
-#define COLDPRESS_SELECT(name)                                           \
-  (::coldpress::active_isa() == ::coldpress::Isa::avx512 ? &avx512::name \
-   : ::coldpress::active_isa() == ::coldpress::Isa::avx2 ? &avx2::name   \
-                                                         : &scalar::name)
+#define COLDPRESS_SELECT(name)                                                     \
+  (::coldpress::active_isa() == ::coldpress::Isa::avx512_vnni ? &avx512_vnni::name \
+   : ::coldpress::active_isa() == ::coldpress::Isa::avx512    ? &avx512::name      \
+   : ::coldpress::active_isa() == ::coldpress::Isa::avx2      ? &avx2::name        \
+                                                              : &scalar::name)
 #else
 #define COLDPRESS_KERNEL(name, ...) \
   namespace scalar {                \

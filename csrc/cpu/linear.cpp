@@ -70,16 +70,6 @@ namespace {
 // of thirty tokens still feeds several threads through its panels.
 constexpr int64_t kTaskRows = 96;
 
-Activation activation_named(const std::string& name) {
-  if (name == "none") return Activation::none;
-  if (name == "gelu") return Activation::gelu;
-  if (name == "gelu_tanh") return Activation::gelu_tanh;
-  if (name == "relu") return Activation::relu;
-  if (name == "quick_gelu") return Activation::quick_gelu;
-  STD_TORCH_CHECK(name == "silu", "coldpress::linear: unknown activation ", name);
-  return Activation::silu;
-}
-
 Tensor linear(const Tensor& x, const Tensor& packed, const Tensor& bias,
               const std::string& activation) {
   const int64_t M = x.size(0), K = x.size(1), N = bias.size(0), panels = packed.size(0);

@@ -65,7 +65,7 @@ def _c_api() -> ctypes.CDLL | None:
 
 
 def isa() -> str:
-    """Instruction set that the CPU kernels use: ``scalar``, ``avx2``, ``avx512``, or ``reference`` without kernels."""
+    """Instruction set that the CPU kernels use: ``scalar``, ``avx2``, ``avx512``, ``avx512-vnni``, or ``reference`` without kernels."""
     library = _c_api()
     return library.coldpress_isa().decode() if library else "reference"
 
