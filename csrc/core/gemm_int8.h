@@ -34,27 +34,45 @@ struct QuantizedRows {
 
 // NaN or infinity anywhere in the row make its scale NaN, and so every output of the row.
 inline void quantize_row(const float* x, int64_t K, const QuantizedRows& to, int64_t row) {
-  Vec low = Vec::set(x[0]), high = low, poison = Vec::set(0.0f);
-  for (int64_t k = 0; k < K; k += kLanes) {
-    const Vec value = load_first(x + k, K - k, x[0]);
-    low = min(low, value);
-    high = max(high, value);
-    poison = fma(value, Vec::set(0.0f), poison);
+  constexpr int kChains = 4;  // independent, or their latency would bind
+  Vec low[kChains], high[kChains], poison[kChains];
+  for (int i = 0; i < kChains; ++i) {
+    low[i] = high[i] = Vec::set(x[0]);
+    poison[i] = Vec::set(0.0f);
+  }
+  const auto take = [&](int i, Vec value) {
+    low[i] = min(low[i], value);
+    high[i] = max(high[i], value);
+    poison[i] = fma(value, Vec::set(0.0f), poison[i]);
+  };
+  int64_t k = 0;
+  for (; k + kChains * kLanes <= K; k += kChains * kLanes) {
+    for (int i = 0; i < kChains; ++i) take(i, Vec::load(x + k + i * kLanes));
+  }
+  for (; k < K; k += kLanes) take(0, load_first(x + k, K - k, x[0]));
+  for (int i = 1; i < kChains; ++i) {
+    low[0] = min(low[0], low[i]);
+    high[0] = max(high[0], high[i]);
+    poison[0] = poison[0] + poison[i];
   }
   // + 0: the smaller of 0 and -0 is not the same on every level.
-  const float offset = reduce_min(low) + 0.0f, range = reduce_max(high) - offset;
+  const float offset = reduce_min(low[0]) + 0.0f, range = reduce_max(high[0]) - offset;
   const float inverse = range > 0.0f ? 255.0f / range : 0.0f;
-  to.scales[row] = range / 255.0f + reduce_add(poison);
+  to.scales[row] = range / 255.0f + reduce_add(poison[0]);
   to.offsets[row] = offset;
   uint8_t* bytes = to.bytes + row * to.stride;
-  for (int64_t k = 0; k < K; k += kLanes) {
+  for (k = 0; k + kLanes <= K; k += kLanes) {
+    store_bytes((Vec::load(x + k) - Vec::set(offset)) * Vec::set(inverse), bytes + k);
+  }
+  if (k < K) {
     const Vec value = load_first(x + k, K - k, offset) - Vec::set(offset);
     store_bytes(value * Vec::set(inverse), bytes + k);
   }
 }
 
-// sums[r][v] of R rows of bytes and V vectors of columns, as floats. They go through memory on their
-// way to the epilogue: as long as its loops are rolled, GCC would keep the sums there all along.
+// sums[r][v] of R rows of bytes and V vectors of columns, as floats. They go through memory on
+// their way to the epilogue: as long as its loops are rolled, GCC would keep the sums there all
+// along.
 template <int R, int V>
 inline __attribute__((always_inline)) void block_int8(const uint8_t* a, int64_t lda,
                                                       const int8_t* b, int64_t groups,

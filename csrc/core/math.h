@@ -32,23 +32,24 @@ inline Vec exp(Vec x) {
   return scale_by_power(p, shifted) + (clamped - clamped);
 }
 
-// erf(x): x + x p(x^2) below 0.9 (minimax, 1.3e-8 relative), 1 - e^q(|x|) above (5e-11 absolute).
-inline Vec erf(Vec x) {
-  constexpr float kSmall[] = {0.12837915218f,  -0.37612511801f, 0.11282013004f,
-                              -0.02677399739f, 0.00500434811f,  -0.00060494348f};
-  constexpr float kLarge[] = {0.00017054631f, -1.12949513107f, -0.63338670413f, -0.10823655485f,
-                              0.02509145435f, -0.00416051059f, 0.00043229956f,  -0.00002090925f};
-  const Vec magnitude = abs(x);
-  const Vec a = min(Vec::set(4.0f), magnitude);
-  const Vec small = fma(x, polynomial(x * x, kSmall), x);
-  const Vec large = copy_sign(Vec::set(1.0f) - exp(polynomial(a, kLarge)), x);
-  return select_less(magnitude, Vec::set(0.9f), small, large);
-}
-
-// x * Phi(x), the exact GELU.
+// x * Phi(x), the exact GELU: x / 2 + |x| r(|x|) with r = Phi - 1/2 = a P(a^2) / Q(a^2), P and Q of
+// degree 5 (minimax over [0, 5.46], 6e-9 absolute). At 5.46 the quotient rounds to 1/2 or more, so
+// large |x| give x and 0 exactly. Against erf from two polynomials and an exponential: FILL cycles
+// less.
 inline Vec gelu(Vec x) {
-  const Vec half = Vec::set(0.5f) * x;
-  return fma(half, erf(x * Vec::set(0.70710678118f)), half);
+  constexpr float kP[] = {0.39894223213f,    0.033655129373f,   0.0046662576497f,
+                          0.00016696013336f, 6.3538291215e-06f, 2.3000673366e-08f};
+  constexpr float kQ[] = {1.0f,
+                          0.25102689862f,
+                          0.028535654768f,
+                          0.0018738826038f,
+                          7.3123490438e-05f,
+                          1.2049365523e-06f};
+  const Vec magnitude = abs(x);
+  const Vec a = min(Vec::set(5.46f), magnitude);  // a NaN is the second operand and stays
+  const Vec square = a * a;
+  const Vec ratio = a * polynomial(square, kP) / polynomial(square, kQ);
+  return fma(magnitude, min(Vec::set(0.5f), ratio), Vec::set(0.5f) * x);
 }
 
 // x * sigmoid(y)

@@ -19,6 +19,9 @@ class Mlp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (T, D) to (T, D)."""
+        up, down = self.up.int8, self.down.int8
+        if up is not None and down is not None:
+            return ops.mlp_int8(x, up, self.up.bias, down, self.down.bias, self.up.activation)
         out: torch.Tensor = self.down(self.up(x))
         return out
 

@@ -98,6 +98,7 @@ class Bert(Backbone):
     """The encoder without its task heads."""
 
     modality = "text"
+    precisions = ("fp32", "int8")
 
     def __init__(self, config: Config) -> None:
         super().__init__()

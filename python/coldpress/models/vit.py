@@ -134,6 +134,7 @@ class Vit(Backbone):
     modality = "image"
     pooling: ops.Pooling = "cls"
     normalize = False
+    precisions = ("fp32", "int8")
 
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
@@ -160,13 +161,13 @@ class Vit(Backbone):
             layers[None] = self.norm(x)
         return {o.name: pool_tokens(layers[o.layer], cu_seqlens, o, self, self.config.prefix) for o in outputs}
 
-    def prepare(self) -> None:
+    def prepare(self, precision: str = "fp32") -> None:
         """Fold the layer scales, then pack."""
         with torch.no_grad():
             for block in self.blocks:
                 if isinstance(block, Block) and hasattr(block, "attention_scale"):
                     block.fold_layer_scale()
-        super().prepare()
+        super().prepare(precision)
 
 
 def _grid(config: Config, spec: ImageSpec) -> tuple[int, int]:
