@@ -137,20 +137,22 @@ inline void panel_int8(const uint8_t* a, int64_t lda, int64_t rows, const int8_t
   }
 }
 
-// Panels [first, last) of activation(x W^T + bias) for quantised rows x; out is (rows, N).
+// Panels [first, last) of activation(x W^T + bias) for quantised rows x; `out` is where the first
+// column of panel `first` goes.
 template <Activation activation>
 inline void linear_rows_int8(const QuantizedRows& x, int64_t rows, const PackedInt8& w,
                              int64_t first, int64_t last, float* out, int64_t out_stride) {
   const int64_t groups = (w.K + 3) / 4;
   for (int64_t panel = first; panel < last; ++panel) {
     const int64_t column = panel * kPanelInt8;
+    float* target = out + (panel - first) * kPanelInt8;
     const auto finish = [&](int64_t row, int64_t vec, Vec sum) {
       const int64_t at = column + vec * kLanes, left = w.N - at;
       const Vec scale = Vec::set(x.scales[row]) * Vec::load(w.scales + at);
       const Vec constant =
           fma(Vec::set(x.offsets[row]), Vec::load(w.sums + at), load_first(w.bias + at, left));
-      store_first(activate(activation, fma(sum, scale, constant)), out + row * out_stride + at,
-                  left);
+      store_first(activate(activation, fma(sum, scale, constant)),
+                  target + row * out_stride + vec * kLanes, left);
     };
     panel_int8(x.bytes, x.stride, rows, w.weights + panel * groups * 4 * kPanelInt8, groups,
                finish);

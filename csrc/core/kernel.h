@@ -44,6 +44,14 @@ namespace coldpress {
 // What an epilogue does to ``x W + bias``.
 enum class Activation { none, gelu, gelu_tanh, relu, quick_gelu, silu };
 
+// Weights of a layer normalisation; `first`: in front of the layer it belongs to, not behind.
+struct Norm {
+  const float* weight;
+  const float* bias;
+  float eps;
+  bool first;
+};
+
 // How a sequence of token vectors becomes one vector.
 enum class Pooling { mean, cls, last };
 

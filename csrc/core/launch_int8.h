@@ -30,4 +30,11 @@ inline PackedInt8 packed_int8(const Tensor& packed, const Tensor& columns, const
           N};
 }
 
+inline Norm norm_of(const Tensor& weight, const Tensor& bias, double eps, bool first, int64_t D,
+                    const char* op) {
+  STD_TORCH_CHECK(weight.numel() == D && bias.numel() == D, "coldpress::", op,
+                  ": weight and bias of the normalisation must have the width of x");
+  return {packed_floats(weight, op), packed_floats(bias, op), static_cast<float>(eps), first};
+}
+
 }  // namespace coldpress

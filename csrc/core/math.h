@@ -14,22 +14,35 @@ inline Vec polynomial(Vec x, const float (&coefficients)[N]) {
   return sum;
 }
 
+// Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum.
+constexpr float kRounder = 12582912.0f;
+
 // e^x for x <= 88; below -87 the result is a positive number under 2e-38. A NaN stays NaN.
 // x = n ln 2 + r with |r| <= ln 2 / 2; e^r = 1 + r + r^2 p(r), p a minimax polynomial (3.6e-9).
 inline Vec exp(Vec x) {
-  // Adding 1.5 * 2^23 leaves the integer nearest to x / ln 2 in the low bits of the sum.
-  const Vec magic = Vec::set(12582912.0f);
   constexpr float kTerms[] = {0.49999988584f, 0.16666518356f, 0.04166953480f, 0.00836892890f,
                               0.00137513827f};
   const Vec clamped = min(Vec::set(88.0f), max(Vec::set(-87.0f), x));  // NaN is the second operand
-  const Vec shifted = fma(clamped, Vec::set(1.44269504089f), magic);
-  const Vec n = shifted - magic;
+  const Vec shifted = fma(clamped, Vec::set(1.44269504089f), Vec::set(kRounder));
+  const Vec n = shifted - Vec::set(kRounder);
   Vec r = fma(n, Vec::set(-0.693359375f), clamped);
   r = fma(n, Vec::set(2.12194440e-4f), r);
-  const Vec p = fma(r * r, polynomial(r, kTerms), r) + Vec::set(1.0f);
-  // The integer arithmetic of the scaling would turn a NaN into a number; clamped - clamped keeps
-  // it.
-  return scale_by_power(p, shifted) + (clamped - clamped);
+  return (fma(r * r, polynomial(r, kTerms), r) + Vec::set(1.0f)) * power_of_two(shifted);
+}
+
+// 2^x for x <= 0; below -126 the result is 2^-126. A NaN stays NaN. x = n + r with |r| <= 1/2;
+// 2^r = 1 + r q(r), q of degree 5 (minimax, 2.0e-9), evaluated as a tree: in a softmax it is the
+// length of the chain that binds, not the number of operations.
+inline Vec exp2(Vec x) {
+  const Vec clamped = max(Vec::set(-126.0f), x);
+  const Vec shifted = clamped + Vec::set(kRounder);
+  const Vec r = clamped - (shifted - Vec::set(kRounder));
+  const Vec square = r * r;
+  const Vec low = fma(r, Vec::set(0.24022647738f), Vec::set(0.69314718246f));
+  const Vec middle = fma(r, Vec::set(0.0096184369177f), Vec::set(0.055503323674f));
+  const Vec high = fma(r, Vec::set(0.0001535336196f), Vec::set(0.0013398875017f));
+  const Vec q = fma(square, fma(square, high, middle), low);
+  return fma(r, q, Vec::set(1.0f)) * power_of_two(shifted);
 }
 
 // x * Phi(x), the exact GELU: x / 2 + |x| r(|x|) with r = Phi - 1/2 = a P(a^2) / Q(a^2), P and Q of

@@ -51,10 +51,10 @@ inline Vec copy_sign(Vec magnitude, Vec sign) {
   const __m512 mask = _mm512_set1_ps(-0.0f);
   return {_mm512_or_ps(magnitude.v, _mm512_and_ps(sign.v, mask))};
 }
-// p * 2^n where the low bits of the float `n` hold the integer (see exp).
-inline Vec scale_by_power(Vec p, Vec n) {
+// 2^n where the low bits of the float `n` hold the integer (see exp), -126 <= n <= 127.
+inline Vec power_of_two(Vec n) {
   const __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(n.v), 23);
-  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p.v), shifted))};
+  return {_mm512_castsi512_ps(_mm512_add_epi32(shifted, _mm512_set1_epi32(0x3f800000)))};
 }
 
 #elif defined(COLDPRESS_ISA_IS_avx2)
@@ -105,12 +105,12 @@ inline Vec copy_sign(Vec magnitude, Vec sign) {
   return {_mm256_or_ps(magnitude.lo, _mm256_and_ps(sign.lo, mask)),
           _mm256_or_ps(magnitude.hi, _mm256_and_ps(sign.hi, mask))};
 }
-inline Vec scale_by_power(Vec p, Vec n) {
-  const auto half = [](__m256 value, __m256 power) {
+inline Vec power_of_two(Vec n) {
+  const auto half = [](__m256 power) {
     const __m256i shifted = _mm256_slli_epi32(_mm256_castps_si256(power), 23);
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), shifted));
+    return _mm256_castsi256_ps(_mm256_add_epi32(shifted, _mm256_set1_epi32(0x3f800000)));
   };
-  return {half(p.lo, n.lo), half(p.hi, n.hi)};
+  return {half(n.lo), half(n.hi)};
 }
 
 #else
@@ -169,14 +169,13 @@ inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
 inline Vec copy_sign(Vec magnitude, Vec sign) {
   return Vec::each([&](int64_t i) { return __builtin_copysignf(magnitude.v[i], sign.v[i]); });
 }
-inline Vec scale_by_power(Vec p, Vec n) {
+inline Vec power_of_two(Vec n) {
   return Vec::each([&](int64_t i) {
-    uint32_t value, power;
-    std::memcpy(&value, &p.v[i], 4);
-    std::memcpy(&power, &n.v[i], 4);
-    value += power << 23;
+    uint32_t bits;
+    std::memcpy(&bits, &n.v[i], 4);
+    bits = (bits << 23) + 0x3f800000;
     float out;
-    std::memcpy(&out, &value, 4);
+    std::memcpy(&out, &bits, 4);
     return out;
   });
 }

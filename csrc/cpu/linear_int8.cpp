@@ -3,10 +3,9 @@
 // Bound by vpdpbusd throughput. A task quantises a tile of rows into L1 and takes it through all
 // panels; a panel (24 KB at K = 384) stays in L1 while row blocks pass over it.
 #include "core/kernel.h"
+#include "core/packed_int8.h"
 
 namespace coldpress {
-
-struct PackedInt8;
 
 // Panels [first, last) for `rows` rows of x (rows, K); out is (rows, N). `scratch` holds
 // int8_scratch(rows, K) floats.
@@ -24,7 +23,7 @@ void linear_int8_tile(const float* x, int64_t rows, const PackedInt8& w, int64_t
                       int64_t last, Activation activation, float* scratch, float* out) {
   const QuantizedRows quantized = place_rows(scratch, rows, w.K);
   for (int64_t row = 0; row < rows; ++row) quantize_row(x + row * w.K, w.K, quantized, row);
-  linear_rows_int8(activation, quantized, rows, w, first, last, out, w.N);
+  linear_rows_int8(activation, quantized, rows, w, first, last, out + first * kPanelInt8, w.N);
 }
 
 }  // namespace coldpress::COLDPRESS_ISA_LEVEL

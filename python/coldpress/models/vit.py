@@ -115,10 +115,8 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
         """Map tokens (T, D) to (T, D)."""
-        mixed = self.attention(self.attention_norm(x), cu_seqlens)
-        normed, x = self.mlp_norm.add(mixed, x)
-        out: torch.Tensor = self.mlp(normed) + x
-        return out
+        x = self.attention.residual(x, cu_seqlens, self.attention_norm, norm_first=True)
+        return self.mlp.residual(x, self.mlp_norm, norm_first=True)
 
     def fold_layer_scale(self) -> None:
         """Multiply the layer scales into the projections that they follow."""

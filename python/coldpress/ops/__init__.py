@@ -2,6 +2,7 @@
 
 from coldpress._library import load as _load
 from coldpress.ops._define import ReferenceMode, op_names
+from coldpress.ops.attention_int8 import attention_int8, fits_attention_int8
 from coldpress.ops.bias_gelu import bias_gelu
 from coldpress.ops.layer_norm import add_layer_norm, layer_norm
 from coldpress.ops.linear import Activation, linear, pack_weight, unpack_weight
@@ -19,7 +20,9 @@ __all__ = [
     "Pooling",
     "ReferenceMode",
     "add_layer_norm",
+    "attention_int8",
     "bias_gelu",
+    "fits_attention_int8",
     "layer_norm",
     "linear",
     "linear_int8",
