@@ -88,14 +88,12 @@ class Extractor:
             "exif": exif,
             "threads": threads,
         }
-        self._choice = engine.choose_precision(precision)
         self.device = _device(device)
         loaded = model if isinstance(model, LoadedModel) else models.load(model, exif=exif)
         self.model = _with_prompt(loaded, prompt)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
-        backbone = loaded.backbone.to(self.device)
-        backbone.prepare()
-        self._compute = Computer(backbone, self.outputs, self.device, threads)
+        self._choice = engine.choose_precision(precision, loaded.backbone.precisions, self.device.type)
+        self._compute = Computer(loaded, self.outputs, self.device, self._choice.mode, threads)
         self._preprocess = preprocessor_for(self.model.spec, loaded.directory)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Extractor:

@@ -27,9 +27,7 @@ class SelfAttention(nn.Module):
         mixed: torch.Tensor = self.out(ops.varlen_attention(q, k, v, cu_seqlens, scale=self.scale))
         return mixed
 
-    def residual(
-        self, x: torch.Tensor, cu_seqlens: torch.Tensor, norm: LayerNorm, *, norm_first: bool
-    ) -> torch.Tensor:
+    def residual(self, x: torch.Tensor, cu_seqlens: torch.Tensor, norm: LayerNorm, *, norm_first: bool) -> torch.Tensor:
         """Return ``norm(x + self(x))``, or ``x + self(norm(x))``.
 
         In int8 one op does all of it, one thread a sequence; with fewer sequences than threads the separate ops, which

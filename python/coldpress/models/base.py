@@ -29,6 +29,7 @@ class Backbone(nn.Module, ABC):
     depth : number of blocks; ``layer:1`` .. ``layer:<depth>`` are their outputs.
     pooling, normalize : what the model's own files say about turning tokens into a vector.
     precisions : arithmetic it can be prepared for.
+    batch_parallel : on a CPU, several threads may compute a batch each at once.
     prepared : the one it was prepared for.
     """
 
@@ -38,6 +39,7 @@ class Backbone(nn.Module, ABC):
     pooling: ops.Pooling
     normalize: bool
     precisions: tuple[str, ...] = ("fp32",)
+    batch_parallel: bool = True
     prepared: str | None = None
 
     @abstractmethod

@@ -7,13 +7,13 @@ import logging
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from coldpress.errors import ModelError
-from coldpress.models.base import LoadedModel
+from coldpress.models.base import Backbone, LoadedModel
 from coldpress.models.directory import find_directory
 from coldpress.models.generic import from_transformers
 from coldpress.models.specs import (
@@ -74,7 +74,12 @@ def load(model: str | Path, *, exif: bool = False) -> LoadedModel:
     )
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = sentence.prompts if sentence else {}
-    return replace(loaded, name=str(model), directory=source, prompts=prompts)
+    again = partial(_backbone, model, exif=exif)
+    return replace(loaded, name=str(model), directory=source, prompts=prompts, reload=again)
+
+
+def _backbone(model: str | Path, *, exif: bool) -> Backbone:
+    return load(model, exif=exif).backbone
 
 
 def _read_spec(source: Path, config: Mapping[str, Any], sentence: SentenceModules | None) -> Spec:
