@@ -107,9 +107,10 @@ inline void row_blocks_int8(const uint8_t* a, int64_t lda, const int8_t* b, int6
   float sums[R * kSumVecs * kLanes];
   for (int64_t vec = 0; vec < kPanelInt8 / kLanes; vec += kSumVecs) {
     block_int8<R, kSumVecs>(a + row * lda, lda, b + vec * 4 * kLanes, groups, sums);
-    for (int64_t r = 0; r < R; ++r) {
-      for (int64_t v = 0; v < kSumVecs; ++v) {
-        finish(row + r, vec + v, Vec::load(sums + (r * kSumVecs + v) * kLanes));
+    for (int64_t v = 0; v < kSumVecs; ++v) {
+      const auto column = finish(vec + v);
+      for (int64_t r = 0; r < R; ++r) {
+        column(row + r, Vec::load(sums + (r * kSumVecs + v) * kLanes));
       }
     }
   }
@@ -146,13 +147,17 @@ inline void linear_rows_int8(const QuantizedRows& x, int64_t rows, const PackedI
   for (int64_t panel = first; panel < last; ++panel) {
     const int64_t column = panel * kPanelInt8;
     float* target = out + (panel - first) * kPanelInt8;
-    const auto finish = [&](int64_t row, int64_t vec, Vec sum) {
+    // Called with a vector of columns, then with each of its rows: what the columns share is loaded
+    // once.
+    const auto finish = [&](int64_t vec) {
       const int64_t at = column + vec * kLanes, left = w.N - at;
-      const Vec scale = Vec::set(x.scales[row]) * Vec::load(w.scales + at);
-      const Vec constant =
-          fma(Vec::set(x.offsets[row]), Vec::load(w.sums + at), load_first(w.bias + at, left));
-      store_first(activate(activation, fma(sum, scale, constant)),
-                  target + row * out_stride + vec * kLanes, left);
+      const Vec scale = Vec::load(w.scales + at), constant = Vec::load(w.sums + at);
+      const Vec bias = load_first(w.bias + at, left);
+      return [=, &x](int64_t row, Vec sum) {
+        const Vec shift = fma(Vec::set(x.offsets[row]), constant, bias);
+        const Vec value = fma(sum, Vec::set(x.scales[row]) * scale, shift);
+        store_first(activate(activation, value), target + row * out_stride + vec * kLanes, left);
+      };
     };
     panel_int8(x.bytes, x.stride, rows, w.weights + panel * groups * 4 * kPanelInt8, groups,
                finish);

@@ -18,9 +18,6 @@ BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
 
 BATCH_IMAGES = {"cpu": 8, "cuda": 128}
 
-BATCHES_PER_THREAD = 4
-"""Batches are made smaller until each thread has so many, or the last one would keep all others waiting."""
-
 
 def parse_outputs(names: str, depth: int) -> tuple[Output, ...]:
     """Read ``pooled,cls,mean,last,layer:3`` for a backbone of `depth` blocks.
@@ -62,19 +59,19 @@ def chunk_items(items: Iterable[Item], modality: Modality, start: int, shard_row
 def batch_inputs(inputs: Sequence[ModelInput], device: str, threads: int = 1) -> Iterator[Sequence[ModelInput]]:
     """Cut model inputs, in order, into batches of a token budget (text) or of a number of images.
 
-    With several `threads`, each of which takes batches of its own, the budget shrinks to a fair share, but not below
-    128 tokens.
+    With several `threads`, each of which takes the next batch when it is free, batches shrink towards the end, down
+    to 128 tokens or one image: nobody waits long for the last one.
     """
     costs = [len(item.ids) if isinstance(item, TextInput) else 1 for item in inputs]
     text = bool(inputs) and isinstance(inputs[0], TextInput)
-    limit = BATCH_TOKENS[device] if text else BATCH_IMAGES[device]
-    if threads > 1:
-        limit = min(limit, max(sum(costs) // (BATCHES_PER_THREAD * threads), 128 if text else 1))
-    begin = size = 0
+    most, least = (BATCH_TOKENS[device], 128) if text else (BATCH_IMAGES[device], 1)
+    begin, size, left, limit = 0, 0, sum(costs), most
     for i, cost in enumerate(costs):
         if i > begin and size + cost > limit:
             yield inputs[begin:i]
-            begin, size = i, 0
+            begin, size, left = i, 0, left - size
+        if i == begin and threads > 1:
+            limit = min(most, max(left // (2 * threads), least))
         size += cost
     if begin < len(inputs):
         yield inputs[begin:]
