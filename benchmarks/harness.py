@@ -79,6 +79,13 @@ def compare(engines: list[Engine], items: int, unit: str, repeats: int) -> list[
     return rows
 
 
+def versus(rows: list[dict[str, Any]], ours: str, theirs: str) -> dict[str, Any]:
+    """How many times as fast one engine is as another: median and spread over the rounds."""
+    seconds = {row["engine"]: row["seconds"] for row in rows}
+    ratios = [b / a for a, b in zip(seconds[ours], seconds[theirs], strict=True)]
+    return {"of": ours, "to": theirs, "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+
+
 def report(question: str, rows: list[dict[str, Any]], unit: str, out: Path | None, **context: Any) -> None:
     """Print a table and write the figures."""
     facts = machine()
@@ -91,6 +98,8 @@ def report(question: str, rows: list[dict[str, Any]], unit: str, out: Path | Non
         )
         spread = f"[{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]"
         print(f"{row['engine']:34s} {row[unit]:9.1f} {unit}  x{row['ratio']:.2f} {spread}  {notes}")
+    for pair in context.get("versus", ()):
+        print(f"{pair['of']} / {pair['to']}: x{pair['ratio']:.2f} [{pair['low']:.2f}, {pair['high']:.2f}]")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps({"question": question, "machine": facts, **context, "rows": rows}, indent=1) + "\n")

@@ -20,10 +20,11 @@ constexpr int kTileVecs = 4;
 constexpr int kTileVecs = 1;
 #endif
 
-// acc[r][v] = sum_k a[r * lda + k] * b[k * ldb + 16 v ...]
+// acc[r][v] = sum_k a[r * lda + k * step] * b[k * ldb + 16 v ...]
 template <int R, int V>
-inline __attribute__((always_inline)) void multiply(const float* a, int64_t lda, const float* b,
-                                                    int64_t ldb, int64_t K, Vec (&acc)[R][V]) {
+inline __attribute__((always_inline)) void multiply(const float* a, int64_t lda, int64_t step,
+                                                    const float* b, int64_t ldb, int64_t K,
+                                                    Vec (&acc)[R][V]) {
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) acc[r][v] = Vec::set(0.0f);
   }
@@ -31,52 +32,42 @@ inline __attribute__((always_inline)) void multiply(const float* a, int64_t lda,
     Vec column[V];
     for (int v = 0; v < V; ++v) column[v] = Vec::load(b + k * ldb + v * kLanes);
     for (int r = 0; r < R; ++r) {
-      const Vec x = Vec::set(a[r * lda + k]);
+      const Vec x = Vec::set(a[r * lda + k * step]);
       for (int v = 0; v < V; ++v) acc[r][v] = fma(x, column[v], acc[r][v]);
     }
   }
 }
 
-// Calls finish(row, vec, value) for each of rows x (16 * vecs) outputs, block by block.
+// Calls finish(row, vec, value) for each of R x (16 * V) outputs.
 template <int R, int V, class Finish>
-inline void block(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t K, int64_t row,
-                  int64_t vec, Finish&& finish) {
+inline void block(const float* a, int64_t lda, int64_t step, const float* b, int64_t ldb, int64_t K,
+                  int64_t row, Finish&& finish) {
   Vec acc[R][V];
-  multiply<R, V>(a + row * lda, lda, b + vec * kLanes, ldb, K, acc);
+  multiply<R, V>(a + row * lda, lda, step, b, ldb, K, acc);
   for (int r = 0; r < R; ++r) {
-    for (int v = 0; v < V; ++v) finish(row + r, vec + v, acc[r][v]);
+    for (int v = 0; v < V; ++v) finish(row + r, v, acc[r][v]);
   }
 }
 
-template <int R, class Finish>
-inline void block_columns(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t K,
-                          int64_t row, int64_t vecs, Finish&& finish) {
-  int64_t vec = 0;
-  for (; vec + kTileVecs <= vecs; vec += kTileVecs) {
-    block<R, kTileVecs>(a, lda, b, ldb, K, row, vec, finish);
-  }
-  for (; vec < vecs; ++vec) block<R, 1>(a, lda, b, ldb, K, row, vec, finish);
-}
-
-// a (rows, K) times b (K, 16 * vecs), both row-major with strides lda and ldb.
-template <class Finish>
-inline void matmul(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t rows,
-                   int64_t vecs, int64_t K, Finish&& finish) {
+// a (rows, K) times b (K, 16 * V): element (r, k) of a lies at r * lda + k * step, b is row-major.
+template <int V, class Finish>
+inline void matmul(const float* a, int64_t lda, int64_t step, const float* b, int64_t ldb,
+                   int64_t rows, int64_t K, Finish&& finish) {
   int64_t row = 0;
   for (; row + kTileRows <= rows; row += kTileRows) {
-    block_columns<kTileRows>(a, lda, b, ldb, K, row, vecs, finish);
+    block<kTileRows, V>(a, lda, step, b, ldb, K, row, finish);
   }
   switch (rows - row) {
     case 5:
-      return block_columns<5>(a, lda, b, ldb, K, row, vecs, finish);
+      return block<5, V>(a, lda, step, b, ldb, K, row, finish);
     case 4:
-      return block_columns<4>(a, lda, b, ldb, K, row, vecs, finish);
+      return block<4, V>(a, lda, step, b, ldb, K, row, finish);
     case 3:
-      return block_columns<3>(a, lda, b, ldb, K, row, vecs, finish);
+      return block<3, V>(a, lda, step, b, ldb, K, row, finish);
     case 2:
-      return block_columns<2>(a, lda, b, ldb, K, row, vecs, finish);
+      return block<2, V>(a, lda, step, b, ldb, K, row, finish);
     case 1:
-      return block_columns<1>(a, lda, b, ldb, K, row, vecs, finish);
+      return block<1, V>(a, lda, step, b, ldb, K, row, finish);
   }
 }
 

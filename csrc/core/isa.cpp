@@ -9,8 +9,8 @@
 namespace coldpress {
 namespace {
 
-constexpr const char* kNames[] = {"scalar", "avx2", "avx512"};
-constexpr int kLevels = 3;
+constexpr const char* kNames[] = {"scalar", "avx2", "avx512", "avx512-vnni"};
+constexpr int kLevels = 4;
 
 bool runnable(Isa isa) {
 #if defined(__x86_64__)
@@ -24,6 +24,8 @@ bool runnable(Isa isa) {
       return runnable(Isa::avx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl");
+    case Isa::avx512_vnni:
+      return runnable(Isa::avx512) && __builtin_cpu_supports("avx512vnni");
   }
   return false;
 #else

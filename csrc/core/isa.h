@@ -4,7 +4,7 @@
 
 namespace coldpress {
 
-enum class Isa { scalar = 0, avx2 = 1, avx512 = 2 };
+enum class Isa { scalar = 0, avx2 = 1, avx512 = 2, avx512_vnni = 3 };
 
 Isa active_isa();
 

@@ -22,11 +22,15 @@
   }                                 \
   namespace avx512 {                \
   void name(__VA_ARGS__);           \
+  }                                 \
+  namespace avx512_vnni {           \
+  void name(__VA_ARGS__);           \
   }
-#define COLDPRESS_SELECT(name)                                           \
-  (::coldpress::active_isa() == ::coldpress::Isa::avx512 ? &avx512::name \
-   : ::coldpress::active_isa() == ::coldpress::Isa::avx2 ? &avx2::name   \
-                                                         : &scalar::name)
+#define COLDPRESS_SELECT(name)                                                     \
+  (::coldpress::active_isa() == ::coldpress::Isa::avx512_vnni ? &avx512_vnni::name \
+   : ::coldpress::active_isa() == ::coldpress::Isa::avx512    ? &avx512::name      \
+   : ::coldpress::active_isa() == ::coldpress::Isa::avx2      ? &avx2::name        \
+                                                              : &scalar::name)
 #else
 #define COLDPRESS_KERNEL(name, ...) \
   namespace scalar {                \
@@ -39,6 +43,14 @@ namespace coldpress {
 
 // What an epilogue does to ``x W + bias``.
 enum class Activation { none, gelu, gelu_tanh, relu, quick_gelu, silu };
+
+// Weights of a layer normalisation; `first`: in front of the layer it belongs to, not behind.
+struct Norm {
+  const float* weight;
+  const float* bias;
+  float eps;
+  bool first;
+};
 
 // How a sequence of token vectors becomes one vector.
 enum class Pooling { mean, cls, last };

@@ -60,6 +60,16 @@ inline int64_t row_count(const Tensor& t) { return t.size(-1) > 0 ? t.numel() / 
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+inline Activation activation_named(const std::string& name) {
+  if (name == "none") return Activation::none;
+  if (name == "gelu") return Activation::gelu;
+  if (name == "gelu_tanh") return Activation::gelu_tanh;
+  if (name == "relu") return Activation::relu;
+  if (name == "quick_gelu") return Activation::quick_gelu;
+  STD_TORCH_CHECK(name == "silu", "coldpress: unknown activation ", name);
+  return Activation::silu;
+}
+
 // Runs task(i) for 0 <= i < n on torch's own threads (torch.set_num_threads), each thread taking
 // the next one when it is free. Tasks write disjoint outputs, so the schedule cannot change a
 // result.

@@ -51,10 +51,10 @@ inline Vec copy_sign(Vec magnitude, Vec sign) {
   const __m512 mask = _mm512_set1_ps(-0.0f);
   return {_mm512_or_ps(magnitude.v, _mm512_and_ps(sign.v, mask))};
 }
-// p * 2^n where the low bits of the float `n` hold the integer (see exp).
-inline Vec scale_by_power(Vec p, Vec n) {
+// 2^n where the low bits of the float `n` hold the integer (see exp), -126 <= n <= 127.
+inline Vec power_of_two(Vec n) {
   const __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(n.v), 23);
-  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p.v), shifted))};
+  return {_mm512_castsi512_ps(_mm512_add_epi32(shifted, _mm512_set1_epi32(0x3f800000)))};
 }
 
 #elif defined(COLDPRESS_ISA_IS_avx2)
@@ -105,12 +105,12 @@ inline Vec copy_sign(Vec magnitude, Vec sign) {
   return {_mm256_or_ps(magnitude.lo, _mm256_and_ps(sign.lo, mask)),
           _mm256_or_ps(magnitude.hi, _mm256_and_ps(sign.hi, mask))};
 }
-inline Vec scale_by_power(Vec p, Vec n) {
-  const auto half = [](__m256 value, __m256 power) {
+inline Vec power_of_two(Vec n) {
+  const auto half = [](__m256 power) {
     const __m256i shifted = _mm256_slli_epi32(_mm256_castps_si256(power), 23);
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), shifted));
+    return _mm256_castsi256_ps(_mm256_add_epi32(shifted, _mm256_set1_epi32(0x3f800000)));
   };
-  return {half(p.lo, n.lo), half(p.hi, n.hi)};
+  return {half(n.lo), half(n.hi)};
 }
 
 #else
@@ -169,14 +169,13 @@ inline Vec select_less(Vec a, Vec b, Vec x, Vec y) {
 inline Vec copy_sign(Vec magnitude, Vec sign) {
   return Vec::each([&](int64_t i) { return __builtin_copysignf(magnitude.v[i], sign.v[i]); });
 }
-inline Vec scale_by_power(Vec p, Vec n) {
+inline Vec power_of_two(Vec n) {
   return Vec::each([&](int64_t i) {
-    uint32_t value, power;
-    std::memcpy(&value, &p.v[i], 4);
-    std::memcpy(&power, &n.v[i], 4);
-    value += power << 23;
+    uint32_t bits;
+    std::memcpy(&bits, &n.v[i], 4);
+    bits = (bits << 23) + 0x3f800000;
     float out;
-    std::memcpy(&out, &value, 4);
+    std::memcpy(&out, &bits, 4);
     return out;
   });
 }
@@ -199,22 +198,86 @@ inline void store_first(Vec value, float* p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = buffer[i];
 }
 
-// Sum of the lanes, always as the same tree: halves, quarters, eighths, pairs.
-inline float reduce_add(Vec value) {
-  float lanes[kLanes];
-  value.store(lanes);
+// Sum, greatest and smallest of the lanes, always as the same tree: halves, quarters, eighths,
+// pairs.
+#if defined(COLDPRESS_ISA_IS_scalar)
+template <class F>
+inline float reduce(Vec value, F f) {
   for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    for (int64_t i = 0; i < half; ++i) value.v[i] = f(value.v[i], value.v[i + half]);
   }
-  return lanes[0];
+  return value.v[0];
 }
-
+inline float reduce_add(Vec value) {
+  return reduce(value, [](float a, float b) { return a + b; });
+}
 inline float reduce_max(Vec value) {
-  float lanes[kLanes];
-  value.store(lanes);
-  float best = lanes[0];
-  for (int64_t i = 1; i < kLanes; ++i) best = lanes[i] > best ? lanes[i] : best;
-  return best;
+  return reduce(value, [](float a, float b) { return a > b ? a : b; });
+}
+inline float reduce_min(Vec value) {
+  return reduce(value, [](float a, float b) { return a < b ? a : b; });
+}
+#else
+#if defined(COLDPRESS_ISA_IS_avx512)
+inline __m256 low(Vec value) { return _mm512_castps512_ps256(value.v); }
+inline __m256 high(Vec value) { return _mm512_extractf32x8_ps(value.v, 1); }
+#else
+inline __m256 low(Vec value) { return value.lo; }
+inline __m256 high(Vec value) { return value.hi; }
+#endif
+template <class Wide, class Narrow>
+inline float reduce(Vec value, Wide wide, Narrow narrow) {
+  const __m256 eight = wide(low(value), high(value));
+  __m128 four = narrow(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = narrow(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(narrow(four, _mm_movehdup_ps(four)));
+}
+#define COLDPRESS_REDUCE(name)                                              \
+  inline float reduce_##name(Vec value) {                                   \
+    return reduce(                                                          \
+        value, [](__m256 a, __m256 b) { return _mm256_##name##_ps(a, b); }, \
+        [](__m128 a, __m128 b) { return _mm_##name##_ps(a, b); });          \
+  }
+COLDPRESS_REDUCE(add)
+COLDPRESS_REDUCE(max)
+COLDPRESS_REDUCE(min)
+#undef COLDPRESS_REDUCE
+#endif
+
+// rows[i] lane j becomes rows[j] lane i.
+inline void transpose(Vec (&rows)[kLanes]) {
+#if defined(COLDPRESS_ISA_IS_avx512)
+  __m512 a[16], b[16];
+  for (int i = 0; i < 16; i += 2) {  // pairs of rows, then fours: 4 x 4 blocks are transposed
+    a[i] = _mm512_unpacklo_ps(rows[i].v, rows[i + 1].v);
+    a[i + 1] = _mm512_unpackhi_ps(rows[i].v, rows[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      const __m512d x = _mm512_castps_pd(a[i + j]), y = _mm512_castps_pd(a[i + j + 2]);
+      b[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+      b[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+    }
+  }
+  for (int j = 0; j < 4; ++j) {  // then the blocks trade places
+    const __m512 even_low = _mm512_shuffle_f32x4(b[j], b[j + 4], 0x88);
+    const __m512 odd_low = _mm512_shuffle_f32x4(b[j], b[j + 4], 0xdd);
+    const __m512 even_high = _mm512_shuffle_f32x4(b[j + 8], b[j + 12], 0x88);
+    const __m512 odd_high = _mm512_shuffle_f32x4(b[j + 8], b[j + 12], 0xdd);
+    rows[j].v = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+    rows[j + 8].v = _mm512_shuffle_f32x4(even_low, even_high, 0xdd);
+    rows[j + 4].v = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+    rows[j + 12].v = _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+  }
+#else
+  float lanes[kLanes][kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) rows[i].store(lanes[i]);
+  for (int64_t i = 0; i < kLanes; ++i) {
+    float column[kLanes];
+    for (int64_t j = 0; j < kLanes; ++j) column[j] = lanes[j][i];
+    rows[i] = Vec::load(column);
+  }
+#endif
 }
 
 }  // namespace

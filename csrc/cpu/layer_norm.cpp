@@ -15,45 +15,19 @@ COLDPRESS_KERNEL(layer_norm_rows, const float* x, const float* residual, const f
 }  // namespace coldpress
 
 #ifndef COLDPRESS_LAUNCHER
-#include "core/simd.h"
+#include "core/norm.h"
 
 namespace coldpress::COLDPRESS_ISA_LEVEL {
-namespace {
-
-void normalise_row(const float* row, const float* weight, const float* bias, float eps, int64_t D,
-                   float* out) {
-  Vec sum = Vec::set(0.0f);
-  for (int64_t d = 0; d < D; d += kLanes) sum = sum + load_first(row + d, D - d);
-  const float mean = reduce_add(sum) / static_cast<float>(D);
-  Vec squares = Vec::set(0.0f);
-  for (int64_t d = 0; d < D; d += kLanes) {
-    const Vec deviation = load_first(row + d, D - d, mean) - Vec::set(mean);
-    squares = fma(deviation, deviation, squares);
-  }
-  const float variance = reduce_add(squares) / static_cast<float>(D);
-  const Vec scale = Vec::set(1.0f / __builtin_sqrtf(variance + eps));
-  for (int64_t d = 0; d < D; d += kLanes) {
-    const Vec value = (load_first(row + d, D - d) - Vec::set(mean)) * scale;
-    store_first(fma(value, load_first(weight + d, D - d), load_first(bias + d, D - d)), out + d,
-                D - d);
-  }
-}
-
-}  // namespace
-
 void layer_norm_rows(const float* x, const float* residual, const float* weight, const float* bias,
                      float eps, int64_t rows, int64_t D, float* normed, float* summed) {
+  const Norm norm{weight, bias, eps, false};
   for (int64_t row = 0; row < rows; ++row) {
     const float* values = x + row * D;
     if (residual != nullptr) {
-      float* s = summed + row * D;
-      for (int64_t d = 0; d < D; d += kLanes) {
-        const Vec sum = load_first(values + d, D - d) + load_first(residual + row * D + d, D - d);
-        store_first(sum, s + d, D - d);
-      }
-      values = s;
+      add_row(values, residual + row * D, D, summed + row * D);
+      values = summed + row * D;
     }
-    normalise_row(values, weight, bias, eps, D, normed + row * D);
+    normalise_row(values, norm, D, normed + row * D);
   }
 }
 

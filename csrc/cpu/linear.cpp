@@ -26,12 +26,18 @@ namespace {
 template <Activation activation>
 void panel(const float* x, int64_t rows, int64_t K, const float* packed, const float* bias,
            int64_t columns, float* out, int64_t out_stride) {
-  matmul(x, K, packed, kPanel, rows, round_up(columns, kLanes) / kLanes, K,
-         [&](int64_t row, int64_t vec, Vec sum) {
-           const int64_t left = columns - vec * kLanes;
-           sum = activate(activation, sum + load_first(bias + vec * kLanes, left));
-           store_first(sum, out + row * out_stride + vec * kLanes, left);
-         });
+  const auto from = [&](int64_t first) {
+    return [=](int64_t row, int64_t vec, Vec sum) {
+      const int64_t at = first + vec * kLanes, left = columns - at;
+      sum = activate(activation, sum + load_first(bias + at, left));
+      store_first(sum, out + row * out_stride + at, left);
+    };
+  };
+  int64_t at = 0;
+  for (; at + kTileVecs * kLanes <= round_up(columns, kLanes); at += kTileVecs * kLanes) {
+    matmul<kTileVecs>(x, K, 1, packed + at, kPanel, rows, K, from(at));
+  }
+  for (; at < columns; at += kLanes) matmul<1>(x, K, 1, packed + at, kPanel, rows, K, from(at));
 }
 
 }  // namespace
@@ -63,16 +69,6 @@ namespace {
 // Rows a task takes at a time: a multiple of the 6-row register block, small enough that one text
 // of thirty tokens still feeds several threads through its panels.
 constexpr int64_t kTaskRows = 96;
-
-Activation activation_named(const std::string& name) {
-  if (name == "none") return Activation::none;
-  if (name == "gelu") return Activation::gelu;
-  if (name == "gelu_tanh") return Activation::gelu_tanh;
-  if (name == "relu") return Activation::relu;
-  if (name == "quick_gelu") return Activation::quick_gelu;
-  STD_TORCH_CHECK(name == "silu", "coldpress::linear: unknown activation ", name);
-  return Activation::silu;
-}
 
 Tensor linear(const Tensor& x, const Tensor& packed, const Tensor& bias,
               const std::string& activation) {

@@ -1,9 +1,7 @@
 // varlen_attention: softmax(Q K^T * scale) V inside each sequence of a packed batch, no padding.
 //
-// One task is one head of one sequence. Keys are transposed and values gathered into scratch that
-// stays in L2 (T = 256, head width 64: 128 KB); six query rows at a time then make scores, an exact
-// two-pass softmax, and their output, all in L1. Both products are the register block of
-// core/gemm.h.
+// One task is one head of one sequence, computed as core/attention.h says.
+#include "core/attention_scratch.h"
 #include "core/kernel.h"
 
 namespace coldpress {
@@ -14,65 +12,16 @@ COLDPRESS_KERNEL(attention_head, const float* q, const float* k, const float* v,
                  int64_t T, int64_t width, float scale, float* scratch, float* out,
                  int64_t out_stride)
 
-constexpr int64_t kQueryRows = 6;
-
 }  // namespace coldpress
 
 #ifndef COLDPRESS_LAUNCHER
-#include "core/gemm.h"
-#include "core/math.h"
+#include "core/attention.h"
 
 namespace coldpress::COLDPRESS_ISA_LEVEL {
-namespace {
-
-// Softmax over the first T of a row of scores, in place; the padding behind them becomes 0.
-void softmax_row(float* scores, int64_t T, float scale) {
-  const float lowest = -__builtin_inff();
-  Vec highest = Vec::set(lowest);
-  for (int64_t t = 0; t < T; t += kLanes) {
-    const Vec scaled = load_first(scores + t, T - t, lowest) * Vec::set(scale);
-    highest = max(highest, scaled);
-    store_first(scaled, scores + t, T - t);
-  }
-  const Vec top = Vec::set(reduce_max(highest));
-  Vec sum = Vec::set(0.0f);
-  for (int64_t t = 0; t < T; t += kLanes) {
-    const Vec weight = exp(load_first(scores + t, T - t, lowest) - top);
-    store_first(weight, scores + t, T - t);
-    sum = sum + load_first(scores + t, T - t);
-  }
-  const Vec total = Vec::set(1.0f / reduce_add(sum));
-  for (int64_t t = 0; t < T; t += kLanes) {
-    store_first(load_first(scores + t, T - t) * total, scores + t, T - t);
-  }
-}
-
-}  // namespace
 
 void attention_head(const float* q, const float* k, const float* v, int64_t stride, int64_t T,
                     int64_t width, float scale, float* scratch, float* out, int64_t out_stride) {
-  const int64_t keys = round_up(T, kLanes), columns = round_up(width, kLanes);
-  float* transposed = scratch;                // (width, keys)
-  float* values = transposed + width * keys;  // (T, columns)
-  float* scores = values + T * columns;       // (kQueryRows, keys)
-  for (int64_t t = 0; t < T; ++t) {
-    for (int64_t d = 0; d < width; ++d) transposed[d * keys + t] = k[t * stride + d];
-    for (int64_t d = 0; d < columns; ++d)
-      values[t * columns + d] = d < width ? v[t * stride + d] : 0;
-  }
-  for (int64_t d = 0; d < width; ++d) {
-    for (int64_t t = T; t < keys; ++t) transposed[d * keys + t] = 0.0f;
-  }
-  for (int64_t row = 0; row < T; row += kQueryRows) {
-    const int64_t rows = T - row < kQueryRows ? T - row : kQueryRows;
-    matmul(q + row * stride, stride, transposed, keys, rows, keys / kLanes, width,
-           [&](int64_t r, int64_t vec, Vec sum) { sum.store(scores + r * keys + vec * kLanes); });
-    for (int64_t r = 0; r < rows; ++r) softmax_row(scores + r * keys, T, scale);
-    matmul(scores, keys, values, columns, rows, columns / kLanes, T,
-           [&](int64_t r, int64_t vec, Vec sum) {
-             store_first(sum, out + (row + r) * out_stride + vec * kLanes, width - vec * kLanes);
-           });
-  }
+  attend_head(q, k, v, stride, T, width, scale, scratch, out, out_stride);
 }
 
 }  // namespace coldpress::COLDPRESS_ISA_LEVEL
@@ -82,11 +31,6 @@ void attention_head(const float* q, const float* k, const float* v, int64_t stri
 
 namespace coldpress {
 namespace {
-
-int64_t attention_scratch(int64_t T, int64_t width) {
-  const int64_t keys = ceil_div(T, 16) * 16, columns = ceil_div(width, 16) * 16;
-  return width * keys + T * columns + kQueryRows * keys;
-}
 
 // q, k, v: (T, H, D) with one common token stride, heads and widths contiguous.
 Tensor varlen_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cu_seqlens,

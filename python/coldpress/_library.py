@@ -65,13 +65,13 @@ def _c_api() -> ctypes.CDLL | None:
 
 
 def isa() -> str:
-    """Instruction set that the CPU kernels use: ``scalar``, ``avx2``, ``avx512``, or ``reference`` without kernels."""
+    """Instruction set that the CPU kernels use: one of :func:`isa_levels`, or ``reference`` without kernels."""
     library = _c_api()
     return library.coldpress_isa().decode() if library else "reference"
 
 
 def isa_levels() -> list[str]:
-    """Levels that this machine and this build can run, slowest first."""
+    """Levels that this machine and build can run, slowest first, of ``scalar avx2 avx512 avx512-vnni``."""
     library = _c_api()
     return library.coldpress_isa_levels().decode().split(",") if library else []
 

@@ -14,8 +14,8 @@ import PIL.Image
 import torch
 
 from coldpress import engine, models
-from coldpress.data import Columns, open_source
-from coldpress.engine import Computer, Progress, RunOptions, Summary
+from coldpress.data import Columns, Peeked, open_source
+from coldpress.engine import Choice, Computer, Progress, RunOptions, Sample, Summary, Trial
 from coldpress.engine.plan import CHUNK_ITEMS, sample_size
 from coldpress.engine.stages import ordered_map
 from coldpress.errors import ColdpressError, ItemError
@@ -28,7 +28,6 @@ from coldpress.types import (
     Failed,
     FileRef,
     Fingerprint,
-    ImageSpec,
     KnownInput,
     Modality,
     ModelInput,
@@ -47,11 +46,15 @@ class Extractor:
     model : directory in Hugging Face or sentence-transformers layout, ``all-MiniLM-L6-v2`` (packaged), a hub id, or
         what :func:`coldpress.from_module` returned.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``auto`` takes a GPU where there is one.
-    precision : arithmetic; ``auto`` takes the fastest mode available.
+    precision : arithmetic. ``auto`` is fp32 until :meth:`run`, :meth:`embed_to` or :meth:`certify` has seen data; from
+        then on it is the fastest mode whose certificate passed on a sample of them, or that of the store in question.
+        A mode never depends on what :meth:`embed` is given.
     output : what to return: ``pooled`` (as the model's own files say), ``cls``, ``mean``, ``last``, ``layer:K``, or
         several of them with commas.
     prompt : text in front of every text, or the name of a prompt that the model defines.
     exif : turn images upright as their EXIF data says; upstream preprocessing does not.
+    fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
+        size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
 
     Raises
@@ -78,6 +81,7 @@ class Extractor:
         output: str = "pooled",
         prompt: str | None = None,
         exif: bool = False,
+        fast_decode: bool = False,
         threads: int | None = None,
     ) -> None:
         self._source = model
@@ -87,16 +91,20 @@ class Extractor:
             "output": output,
             "prompt": prompt,
             "exif": exif,
+            "fast_decode": fast_decode,
             "threads": threads,
         }
-        self._choice = engine.choose_precision(precision)
         self.device = _device(device)
-        loaded = model if isinstance(model, LoadedModel) else models.load(model, exif=exif)
-        self.model = _with_prompt(loaded, prompt)
+        loaded = model if isinstance(model, LoadedModel) else models.load(model)
+        self.model = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
-        backbone = loaded.backbone.to(self.device)
-        backbone.prepare()
-        self._compute = Computer(backbone, self.outputs, self.device, threads)
+        self._choice = engine.choose_precision(precision, loaded.backbone.precisions, self.device.type)
+        self._candidates = engine.candidates(precision, loaded.backbone.precisions, self.device.type)
+        if len(self._candidates) == 1:
+            self._choice, self._candidates = self._candidates[0], ()
+        if threads is not None and threads < 1:
+            raise ColdpressError(f"threads is {threads}, expected at least 1")
+        self._computer: Computer | None = None
         self._preprocess = preprocessor_for(self.model.spec, loaded.directory)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Extractor:
@@ -190,14 +198,16 @@ class Extractor:
         ItemError
             If none of the sampled items is usable.
         """
-        contents = self._contents(items)
-        wanted = min(samples or sample_size(len(contents), self.modality), len(contents))
-        chosen = [contents[i] for i in np.linspace(0, len(contents) - 1, wanted).astype(int)] if wanted else []
-        prepared = self._preprocess(chosen)
-        good = cast(list[ModelInput], [one for one in prepared if not isinstance(one, Failed)])
-        if not good:
-            raise ItemError(f"none of {len(chosen)} sampled items can be embedded; nothing to certify")
-        return engine.certify(self._compute, good, self.precision)
+        sample = self._sample(items, samples)
+        if self._candidates:
+            return self._settle(sample)
+        return engine.certify(self._compute, sample, self.precision)
+
+    def compare(self, items: Sequence[Any] | npt.NDArray[Any], *, samples: int | None = None) -> tuple[Trial, ...]:
+        """Certify and time every mode that may pay here, the fastest first; arguments and errors of :meth:`certify`."""
+        sample = self._sample(items, samples)
+        modes = self._candidates or (self._choice,)
+        return tuple(engine.try_mode(self._build(choice.mode), sample) for choice in modes)
 
     def run(
         self,
@@ -252,6 +262,14 @@ class Extractor:
         if workers is not None and workers < 1:
             raise ColdpressError(f"workers is {workers}, expected at least 1")
         opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
+        certificate = None
+        if self._candidates:
+            mode = engine.stored_precision(out, reuse)
+            if mode is not None:
+                self._use(engine.choose_precision(mode, self.model.backbone.precisions, self.device.type))
+            else:
+                opened = Peeked(opened, min(CHUNK_ITEMS[self.modality], shard_rows))
+                certificate = self._settle_on(opened)
         options = RunOptions(
             workers=workers or _workers(self.modality),
             on_error=on_error,
@@ -270,6 +288,8 @@ class Extractor:
             source=opened.name,
             description=self.describe(),
         ) as writer:
+            if certificate is not None:
+                writer.certificate = certificate
             return engine.run(opened, self._preprocess, self._compute, writer, self._choice, options)
 
     def embed_to(
@@ -286,8 +306,54 @@ class Extractor:
 
     def describe(self) -> dict[str, Any]:
         """How to build this extractor again, as JSON values: the arguments that shape the vectors."""
-        shaping = {name: self._options[name] for name in ("output", "prompt", "exif")}
+        shaping = {name: self._options[name] for name in ("output", "prompt", "exif", "fast_decode")}
         return {"model": self.name, "modality": self.modality, **shaping}
+
+    @property
+    def _compute(self) -> Computer:
+        if self._computer is None:
+            self._computer = self._build(self._choice.mode)
+        return self._computer
+
+    def _build(self, mode: str) -> Computer:
+        if self._computer is not None and self._computer.precision == mode:
+            return self._computer
+        return Computer(self.model, self.outputs, self.device, mode, self._options["threads"])
+
+    def _settle_on(self, source: Peeked) -> Certificate | None:
+        """Choose a mode by the first items of a source; without a good one among them it is fp32."""
+        prepared = engine.prepare_items(self._preprocess, source.head)
+        contents = [item.content for item in source.head]
+        sample = engine.take_sample(self._preprocess, contents, prepared, sample_size(source.count, self.modality))
+        if not sample:
+            self._use(
+                Choice("fp32", "none of the first items can be embedded, so that no other mode could be certified")
+            )
+            return None
+        certificate = self._settle(sample)
+        engine.require(certificate)
+        return certificate
+
+    def _settle(self, sample: Sample) -> Certificate:
+        decision = engine.first_passing(self._candidates, self._build, sample)
+        self._use(decision.choice, decision.compute)
+        return decision.certificate
+
+    def _use(self, choice: Choice, computer: Computer | None = None) -> None:
+        """Take a mode for good."""
+        self._choice, self._candidates = choice, ()
+        self._computer = computer or self._build(choice.mode)
+        self.model = replace(self.model, backbone=self._computer.backbone)
+        self._options["precision"] = choice.mode
+
+    def _sample(self, items: Sequence[Any] | npt.NDArray[Any], samples: int | None) -> Sample:
+        contents = self._contents(items)
+        wanted = min(samples or sample_size(len(contents), self.modality), len(contents))
+        chosen = [contents[i] for i in np.linspace(0, len(contents) - 1, wanted).astype(int)] if wanted else []
+        sample = engine.take_sample(self._preprocess, chosen, self._preprocess(chosen), max(wanted, 1))
+        if not sample:
+            raise ItemError(f"none of {len(chosen)} sampled items can be embedded; nothing to certify")
+        return sample
 
     def _contents(self, items: Sequence[Any] | npt.NDArray[Any]) -> list[Content]:
         if isinstance(items, str | bytes | Path | Mapping | PIL.Image.Image):
@@ -314,16 +380,6 @@ def _device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
         raise ColdpressError(f"device {name!r} is not available here; expected auto, cpu or, with a GPU, cuda")
     return device
-
-
-def _with_prompt(loaded: LoadedModel, prompt: str | None) -> LoadedModel:
-    if prompt is None:
-        models.remind_of_prompts(loaded)
-        return loaded
-    if isinstance(loaded.spec, ImageSpec):
-        raise ColdpressError(f"{loaded.name} takes images; a prompt is for text models")
-    text = (loaded.prompts or {}).get(prompt, prompt)
-    return replace(loaded, spec=replace(loaded.spec, prompt=text))
 
 
 def _workers(modality: Modality) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from coldpress import Extractor
+from coldpress import Extractor, _library
 from coldpress.data import MemorySource
 from coldpress.store import EmbeddingStore
 from coldpress.types import Item
@@ -51,9 +51,9 @@ def texts(count: int) -> list[str]:
     return [" ".join(draw.choices(WORDS, k=draw.choice([1, 3, 9, 30, 90, 300]))) + f" {i}" for i in range(count)]
 
 
-@pytest.fixture(scope="module")
-def extractor(minilm: Path) -> Extractor:
-    return Extractor(minilm, device="cpu")
+@pytest.fixture(scope="module", params=["fp32", "int8"])
+def extractor(request: pytest.FixtureRequest, minilm: Path) -> Extractor:
+    return Extractor(minilm, device="cpu", precision=request.param)
 
 
 def stored(extractor: Extractor, out: Path, items: list[Item], **options: object) -> dict[str, bytes]:
@@ -77,6 +77,14 @@ def test_text_alone_in_seven_and_shuffled(extractor: Extractor, tmp_path: Path, 
             assert stored(extractor, tmp_path / item.key, [item]) == {item.key: whole[item.key]}
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("level", _library.isa_levels())
+def test_every_instruction_set_gives_the_same_vectors(extractor: Extractor, level: str) -> None:
+    items = texts(9)
+    whole = extractor.embed(items)
+    with _library.use_isa(level):
+        assert np.array_equal(extractor.embed(items), whole)
 
 
 def test_images_through_a_library_network(shared: Path, tmp_path: Path) -> None:

@@ -86,6 +86,13 @@ class Subject:
         return self.loaded.backbone(self.batch, self.outputs)
 
     @cached_property
+    def int8(self) -> models.LoadedModel:
+        """The same directory, packed for int8."""
+        loaded = models.load(self.directory)
+        loaded.backbone.prepare("int8")
+        return loaded
+
+    @cached_property
     def tensors(self) -> Tensors:
         """The checkpoint as upstream wrote it."""
         return load_file(self.directory / "model.safetensors")

@@ -22,10 +22,10 @@ TOKENIZER = {"vocab.txt": "\n".join(VOCABULARY)}
 TEXTS = ["a b c", "", "ba ca", "q", "x y z " * 20, "e", "ha he"]
 
 
-def config(activation: str = "gelu") -> BertConfig:
+def config(activation: str = "gelu", width: int = 24, heads: int = 3) -> BertConfig:
     return BertConfig(
-        vocab_size=len(VOCABULARY), hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40,
-        max_position_embeddings=33, hidden_act=activation,
+        vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=2, num_attention_heads=heads,
+        intermediate_size=40, max_position_embeddings=33, hidden_act=activation,
     )  # fmt: skip
 
 
@@ -43,6 +43,7 @@ def sentence_layout(pooling: str, *, normalize: bool) -> dict[str, Any]:
 
 CASES = [
     Case("gelu", "bert", lambda: BertModel(config()), TOKENIZER, "mean"),
+    Case("panels", "bert", lambda: BertModel(config(width=64, heads=2)), TOKENIZER, "mean"),  # fused in int8
     Case("relu", "bert", lambda: BertModel(config("relu")), TOKENIZER, "mean"),
     Case("gelu_new", "bert", lambda: BertModel(config("gelu_new")), TOKENIZER, "mean"),
     Case("classifier", "bert", lambda: BertForSequenceClassification(config()), TOKENIZER, "mean"),

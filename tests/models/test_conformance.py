@@ -81,6 +81,30 @@ def test_a_row_depends_on_its_item_alone(subject: Subject, threads: int) -> None
         assert equal(shuffled, {name: v[order] for name, v in subject.ours.items()})
 
 
+def test_int8_is_close_and_as_independent_as_fp32(subject: Subject) -> None:
+    """Tiny random networks are the worst case: few values to average the rounding over."""
+    backbone, items = subject.int8.backbone, split(subject.batch)
+    vectors = backbone(subject.batch, subject.outputs)
+    for name, rows in vectors.items():
+        assert torch.cosine_similarity(rows, subject.ours[name]).min() > 0.97, name
+        assert not torch.equal(rows, subject.ours[name])
+    for level in _library.isa_levels():
+        with _library.use_isa(level):
+            assert equal(backbone(subject.batch, subject.outputs), vectors), level
+    for threads in (1, 2, 20):  # 20 are more than there are items: the ops that share an item between threads
+        with torch_threads(threads):
+            assert equal(backbone(subject.batch, subject.outputs), vectors)
+            for b, item in enumerate(items):
+                assert equal(
+                    backbone(join([item]), subject.outputs), {name: v[b : b + 1] for name, v in vectors.items()}
+                )
+
+
+def test_a_packed_backbone_cannot_change_its_arithmetic(subject: Subject) -> None:
+    with pytest.raises(ModelError, match="runs in int8 and cannot change to fp32"):
+        subject.int8.backbone.prepare("fp32")
+
+
 def test_an_output_does_not_depend_on_which_others_are_asked_for(subject: Subject) -> None:
     for output in subject.outputs:
         vectors = subject.loaded.backbone(subject.batch, [output])

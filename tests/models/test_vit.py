@@ -39,7 +39,10 @@ def processor(height: int = 32, width: int = 32) -> dict[str, object]:
 
 RESAMPLED: Mapping[str, Any] = {"interpolate_pos_encoding": True}
 
+PANELS: dict[str, Any] = PLAIN | {"hidden_size": 64, "num_attention_heads": 2}  # whole heads in panels: fused in int8
+
 CASES = [
+    Case("panels", "vit", lambda: ViTModel(ViTConfig(**PANELS)), processor(), "cls", prefix=1),
     Case("vit", "vit", lambda: ViTModel(ViTConfig(**PLAIN)), processor(), "cls", prefix=1),
     Case("no_qkv_bias", "vit", lambda: ViTModel(ViTConfig(**PLAIN, qkv_bias=False)), processor(), "cls", prefix=1),
     Case("gelu_tanh", "vit", lambda: ViTModel(ViTConfig(**PLAIN, hidden_act="gelu_pytorch_tanh")), processor(), "cls",

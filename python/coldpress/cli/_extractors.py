@@ -51,6 +51,7 @@ def extractor_for(space: Space, model: str | None, *, device: str = "auto", thre
             output=",".join(output["name"] for output in fields["output"]),
             prompt=preprocessing.get("prompt") or None,
             exif=bool(preprocessing.get("exif", False)),
+            fast_decode=bool(preprocessing.get("fast_decode", False)),
             threads=threads,
         )
     space.check(extractor.fingerprint)

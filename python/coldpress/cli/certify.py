@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
-from coldpress.cli._format import facts
+from coldpress.cli._format import facts, table
 from coldpress.cli._progress import loading
 from coldpress.cli._summary import certificate_line
 
 if TYPE_CHECKING:
     from coldpress import Columns, Extractor
+    from coldpress.engine import Trial
 
 POOL_ITEMS = 4096
 """Items of the front of the source that the sample is drawn from, where no limit says otherwise."""
@@ -38,14 +41,17 @@ def certify(
 ) -> Result:
     """Compare the vectors of some of your items with the fp32 reference forward.
 
-    Exits 1 if they are too far apart. [dim]embed[/] does the same on a sample of every run.
+    Tries every mode that may pay on this machine, or the one that is named. Exits 1 if none is close enough.
+    [dim]embed[/] does the same on a sample of every run, and takes the fastest mode that passes.
     """
     with loading(model):
         from coldpress import Extractor
 
         extractor = Extractor(model, device=device, precision=precision.value, threads=threads)
     contents = _contents(extractor, data, options.columns(text_column, image_column, None, None), limit)
-    certificate = extractor.certify(contents, samples=samples)
+    trials = extractor.compare(contents, samples=samples)
+    best = next((trial for trial in trials if trial.certificate.passed), trials[-1])
+    certificate = best.certificate
 
     def render(console: Console) -> None:
         verdict = Text("✓ certified", "green bold") if certificate.passed else Text("✗ not certified", "red bold")
@@ -57,9 +63,28 @@ def certify(
             "largest error": f"{certificate.max_abs_error:.2g} in any component",
         }
         console.print(facts(values))
+        console.print()
+        console.print(_trial_table(trials))
 
     failure = None if certificate.passed else f"{certificate.precision} vectors are too far from the fp32 reference"
-    return Result({"model": extractor.name, **certificate.to_json()}, render, failure)
+    modes = [{"items_per_s": round(trial.items_per_s, 1), **trial.certificate.to_json()} for trial in trials]
+    return Result({"model": extractor.name, **certificate.to_json(), "modes": modes}, render, failure)
+
+
+def _trial_table(trials: Sequence[Trial]) -> Table:
+    """Fidelity and speed of every mode, side by side."""
+    shown = table("mode", ">mean cosine", ">lowest", ">10-NN overlap", ">items/s", "certificate")
+    for trial in trials:
+        tested = trial.certificate
+        shown.add_row(
+            trial.mode,
+            f"{tested.cosine_mean:.6f}",
+            f"{tested.cosine_min:.6f}",
+            f"{tested.neighbour_overlap:.1%}",
+            f"{trial.items_per_s:,.0f}",
+            Text("passed", "green") if tested.passed else Text("failed", "red"),
+        )
+    return shown
 
 
 def _contents(extractor: Extractor, data: list[str], columns: Columns, limit: int | None) -> list[object]:

@@ -2,6 +2,6 @@
 
 from coldpress.data.memory import MemorySource
 from coldpress.data.opening import open_source
-from coldpress.data.source import Columns, File, Format, Source, formats
+from coldpress.data.source import Columns, File, Format, Peeked, Source, formats
 
-__all__ = ["Columns", "File", "Format", "MemorySource", "Source", "formats", "open_source"]
+__all__ = ["Columns", "File", "Format", "MemorySource", "Peeked", "Source", "formats", "open_source"]

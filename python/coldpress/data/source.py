@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal, Protocol
 
 from coldpress.data import location as place
@@ -166,6 +166,32 @@ def _length(source: Source) -> int:
         return count
     measure = getattr(source, "measure", None)
     return int(measure()) if measure else sum(1 for _ in source.items())
+
+
+class Peeked:
+    """A source whose first items somebody has looked at: `head`. They are not drawn a second time."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self._source = source
+        self._rest: Iterator[Item] | None = source.items()
+        self.head = list(islice(self._rest, count))
+
+    @property
+    def name(self) -> str:
+        """That of the source."""
+        return self._source.name
+
+    @property
+    def count(self) -> int | None:
+        """That of the source."""
+        return self._source.count
+
+    def items(self, start: int = 0) -> Iterator[Item]:
+        """Items from number `start` on."""
+        if start or self._rest is None:
+            return self._source.items(start)
+        rest, self._rest = self._rest, None
+        return chain(self.head, rest)
 
 
 @dataclass(frozen=True)

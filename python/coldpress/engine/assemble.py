@@ -9,9 +9,8 @@ import numpy as np
 
 from coldpress.engine.compute import NOT_FINITE, Computer, Vectors, finite_rows
 from coldpress.engine.known import KnownRows, ReusedRows
+from coldpress.engine.sample import Prepared
 from coldpress.types import Failed, Item, KnownInput, ModelInput, Outcome, Results
-
-Prepared = ModelInput | KnownInput | Failed
 
 
 class Assembler:

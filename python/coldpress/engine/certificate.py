@@ -1,21 +1,24 @@
 """The fidelity certificate: vectors of a run against the fp32 reference forward, on the run's own items.
 
-The reference is the same backbone with every op replaced by its plain-torch form. A run whose vectors stray too far
-is refused before the first shard is written.
+The reference is the same backbone with its fp32 weights and every op replaced by its plain-torch form. A run whose
+vectors stray too far is refused before the first shard is written; ``auto`` takes the fastest mode that passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from coldpress.engine.compute import Computer
+from coldpress.engine.precision import Choice
+from coldpress.engine.sample import Sample
 from coldpress.errors import CertificateError
-from coldpress.ops import ReferenceMode
-from coldpress.types import Certificate, ModelInput
+from coldpress.types import Certificate
 
 MIN_COSINE_MEAN = 0.995
 MIN_OVERLAP = 0.95
@@ -24,8 +27,8 @@ NEIGHBOURS = 10
 _Matrix = npt.NDArray[np.floating[Any]]
 
 
-def certify(compute: Computer, inputs: Sequence[ModelInput], precision: str) -> Certificate:
-    """Compare the vectors of `inputs` with the reference forward; the first output stands for all.
+def certify(compute: Computer, sample: Sample, precision: str) -> Certificate:
+    """Compare the vectors of a sample with the reference forward; the first output stands for all.
 
     Returns
     -------
@@ -33,9 +36,8 @@ def certify(compute: Computer, inputs: Sequence[ModelInput], precision: str) -> 
         Passed or not; see :func:`require`.
     """
     name = compute.outputs[0].name
-    ours = compute(inputs)[name].astype(np.float64)
-    with ReferenceMode():
-        reference = compute(inputs)[name].astype(np.float64)
+    ours = compute(sample.inputs)[name].astype(np.float64)
+    reference = compute.reference(sample.exact)[name].astype(np.float64)
     usable = np.isfinite(reference).all(axis=1)  # an item without a reference fails by itself, see finite_rows
     ours, reference = ours[usable], reference[usable]
     cosine = _cosines(ours, reference) if len(ours) else np.ones(1)
@@ -51,6 +53,61 @@ def certify(compute: Computer, inputs: Sequence[ModelInput], precision: str) -> 
         neighbours=neighbours,
         neighbour_overlap=round(overlap, 4),
         passed=mean >= MIN_COSINE_MEAN and overlap >= MIN_OVERLAP,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One mode on a sample: its certificate, and its speed there in items per second."""
+
+    mode: str
+    certificate: Certificate
+    items_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The mode that was taken, what runs in it, and everything that was tried, in order."""
+
+    choice: Choice
+    compute: Computer
+    trials: tuple[Trial, ...]
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of the mode that was taken."""
+        return self.trials[-1].certificate
+
+
+def first_passing(candidates: Sequence[Choice], build: Callable[[str], Computer], sample: Sample) -> Decision:
+    """Take the first of `candidates` whose certificate passes on the sample, else the last one, passed or not.
+
+    `build` makes the computer of a mode. The reason of the choice names the modes that failed.
+    """
+    trials: list[Trial] = []
+    failed: list[str] = []
+    for choice in candidates:
+        compute = build(choice.mode)
+        trials.append(try_mode(compute, sample))
+        if trials[-1].certificate.passed:
+            break
+        failed.append(_shortfall(trials[-1].certificate))
+    reason = "; ".join([*failed, "the next mode" if failed else choice.reason])
+    return Decision(Choice(choice.mode, reason), compute, tuple(trials))
+
+
+def try_mode(compute: Computer, sample: Sample) -> Trial:
+    """Certify a mode, and time it once it is warm."""
+    certificate = certify(compute, sample, compute.precision)
+    start = time.perf_counter()
+    compute(sample.inputs)
+    return Trial(compute.precision, certificate, len(sample) / (time.perf_counter() - start))
+
+
+def _shortfall(certificate: Certificate) -> str:
+    return (
+        f"{certificate.precision} failed its certificate (mean cosine {certificate.cosine_mean:.5f}, "
+        f"{certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.3f})"
     )
 
 

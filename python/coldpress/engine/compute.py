@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 
 from coldpress.engine.plan import batch_inputs
 from coldpress.errors import ColdpressError
-from coldpress.models import Backbone
+from coldpress.models import Backbone, LoadedModel
+from coldpress.models.workers import single_threaded_workers
+from coldpress.ops import ReferenceMode
 from coldpress.types import Batch, Failed, ImageBatch, ImageInput, ModelInput, Output, TextBatch, TextInput
 
 Vectors = dict[str, npt.NDArray[np.float32]]
@@ -20,35 +23,86 @@ NOT_FINITE = Failed("the vector holds NaN or infinity")
 
 
 class Computer:
-    """Runs a prepared backbone on its device.
+    """Runs the backbone of a model on a device, in one arithmetic.
+
+    On a CPU each thread computes batches of its own, one engine per core with shared weights, as long as there are
+    batches enough; else all threads share each batch. Against sharing always: 1.06 to 1.2 times as fast on two idle
+    cores, 1.3 times on busy ones, where every op waits for its slowest thread.
 
     Parameters
     ----------
-    backbone : frozen and prepared.
+    model : its backbone is packed for `precision` here; one that was packed for another is loaded again.
     outputs : what to take from it.
-    device : where its weights are.
+    device : where it runs.
+    precision : ``fp32`` or ``int8``.
     threads : CPU threads while it computes; None leaves torch's own setting.
     """
 
     def __init__(
-        self, backbone: Backbone, outputs: Sequence[Output], device: torch.device, threads: int | None = None
+        self,
+        model: LoadedModel,
+        outputs: Sequence[Output],
+        device: torch.device,
+        precision: str = "fp32",
+        threads: int | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
-        self.backbone, self.outputs, self.device, self.threads = backbone, tuple(outputs), device, threads
+        self.model, self.precision = model, precision
+        self.outputs, self.device, self.threads = tuple(outputs), device, threads
+        self.backbone = _prepared(model, device, precision)
+        self._workers: ThreadPoolExecutor | None = None
+        self._worker_count = 0
 
     def __call__(self, inputs: Sequence[ModelInput]) -> Vectors:
         """Return the vectors (N, D) float32 of N inputs, by output, in order."""
-        parts: dict[str, list[npt.NDArray[np.float32]]] = {output.name: [] for output in self.outputs}
-        with torch.inference_mode(), _torch_threads(self.threads):
-            for batch in batch_inputs(inputs, self.device.type):
-                for name, rows in self.backbone(collate(batch, self.device), self.outputs).items():
-                    parts[name].append(rows.cpu().numpy())
-        dims = {output.name: self.backbone.dim(output) for output in self.outputs}
+        with _torch_threads(self.threads):
+            threads = torch.get_num_threads() if self.device.type == "cpu" and self.backbone.batch_parallel else 1
+            batches = list(batch_inputs(inputs, self.device.type, threads))
+            if threads == 1 or len(batches) < threads:
+                return self._join([self._compute(self.backbone, batch) for batch in batches])
+            return self._join(list(self._pool(threads).map(lambda b: self._compute(self.backbone, b), batches)))
+
+    def reference(self, inputs: Sequence[ModelInput]) -> Vectors:
+        """Return what the fp32 weights give in plain torch: the yardstick of the certificate.
+
+        In a lower precision the weights are read again, and dropped afterwards: no more memory than loading took.
+        """
+        backbone = self.backbone if self.precision == "fp32" else _prepared(self.model, self.device, "fp32")
+        with _torch_threads(self.threads), ReferenceMode():
+            return self._join([self._compute(backbone, b) for b in batch_inputs(inputs, self.device.type)])
+
+    def _compute(self, backbone: Backbone, batch: Sequence[ModelInput]) -> Vectors:
+        with torch.inference_mode():
+            vectors = backbone(collate(batch, self.device), self.outputs)
+            return {name: rows.cpu().numpy() for name, rows in vectors.items()}
+
+    def _join(self, parts: Sequence[Vectors]) -> Vectors:
         return {
-            name: np.concatenate(rows) if rows else np.empty((0, dims[name]), np.float32)
-            for name, rows in parts.items()
+            output.name: np.concatenate([part[output.name] for part in parts])
+            if parts
+            else np.empty((0, self.backbone.dim(output)), np.float32)
+            for output in self.outputs
         }
+
+    def _pool(self, threads: int) -> ThreadPoolExecutor:
+        if self._workers is None or self._worker_count != threads:
+            if self._workers is not None:
+                self._workers.shutdown(wait=False)
+            self._workers, self._worker_count = single_threaded_workers(threads), threads
+        return self._workers
+
+
+def _prepared(model: LoadedModel, device: torch.device, precision: str) -> Backbone:
+    """Return the model's backbone packed for `precision`, loaded again where it is packed for another."""
+    backbone = model.backbone
+    if backbone.prepared not in (None, precision):
+        if model.reload is None:
+            raise ColdpressError(f"{model.name} was made in memory for {backbone.prepared}; make it again")
+        backbone = model.reload()
+    backbone = backbone.to(device)
+    backbone.prepare(precision)
+    return backbone
 
 
 def collate(inputs: Sequence[ModelInput], device: torch.device) -> Batch:

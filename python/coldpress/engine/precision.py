@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from coldpress import _library
 from coldpress.errors import ColdpressError
 
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8", "fp8"]
-AVAILABLE: tuple[Precision, ...] = ("fp32",)
+AVAILABLE: tuple[Precision, ...] = ("fp32", "int8")
 """Modes this version can run, fastest last."""
 
 
@@ -20,16 +22,47 @@ class Choice:
     reason: str
 
 
-def choose_precision(asked: str) -> Choice:
-    """Resolve ``auto`` and refuse what cannot run.
+def choose_precision(asked: str, supported: Sequence[str] = ("fp32",), device: str = "cpu") -> Choice:
+    """Resolve ``auto`` without data, and refuse what cannot run.
+
+    Parameters
+    ----------
+    asked : ``auto`` or a mode.
+    supported : modes of the backbone.
+    device : type of the device, ``cpu`` or ``cuda``.
 
     Raises
     ------
     ColdpressError
-        If the mode is unknown or not available.
+        If the mode is unknown, or not available for this backbone on this device.
     """
     if asked == "auto":
-        return Choice(AVAILABLE[-1], "the fastest mode available in this version")
-    if asked not in AVAILABLE:
-        raise ColdpressError(f"precision {asked!r} is not available; expected auto or {', '.join(AVAILABLE)}")
+        return Choice("fp32", "the reference, as long as no data have been seen")
+    possible = [mode for mode in AVAILABLE if mode in supported and (mode == "fp32" or device == "cpu")]
+    if asked not in possible:
+        where = f" for this model on {device}" if asked in AVAILABLE else ""
+        raise ColdpressError(f"precision {asked!r} is not available{where}; expected auto or {', '.join(possible)}")
+    if asked == "int8" and not int8_is_faster():
+        return Choice(asked, f"as asked, though no faster than fp32 on this machine ({_library.isa()})")
     return Choice(asked, "as asked")
+
+
+def candidates(asked: str, supported: Sequence[str], device: str = "cpu") -> tuple[Choice, ...]:
+    """Modes worth trying for `asked` on this machine, the fastest first; the last one needs no certificate to pass.
+
+    Raises
+    ------
+    ColdpressError
+        As :func:`choose_precision` does.
+    """
+    if asked != "auto":
+        return (choose_precision(asked, supported, device),)
+    exact = Choice("fp32", "the fastest mode of this model on this machine")
+    if "int8" in supported and device == "cpu" and int8_is_faster():
+        return Choice("int8", "the fastest mode; its certificate passed on a sample of this data"), exact
+    return (exact,)
+
+
+def int8_is_faster() -> bool:
+    """Whether this machine multiplies bytes faster than floats: it has AVX-512 VNNI, and the kernels are there."""
+    return _library.isa() == "avx512-vnni"

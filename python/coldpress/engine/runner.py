@@ -13,20 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coldpress.data import Source
-from coldpress.engine.assemble import Assembler, Prepared
+from coldpress.engine.assemble import Assembler
 from coldpress.engine.certificate import certify, require
 from coldpress.engine.compute import Computer
 from coldpress.engine.heap import Trimmer
 from coldpress.engine.known import KnownRows, ReusedRows
 from coldpress.engine.plan import chunk_items, sample_size
 from coldpress.engine.precision import Choice
+from coldpress.engine.sample import Prepared, take_sample
 from coldpress.engine.stages import Background, Timed, ordered_map
 from coldpress.engine.summary import NOTHING_LEFT, Progress, Summary, bottleneck
 from coldpress.engine.todo import Todo
-from coldpress.errors import ItemError
+from coldpress.errors import ItemError, StoreError
 from coldpress.preprocess import Preprocessor
-from coldpress.store import StoreWriter
-from coldpress.types import Failed, Item, KnownHashes, KnownInput, ModelInput, Results
+from coldpress.store import EmbeddingStore, StoreWriter
+from coldpress.types import Failed, Item, KnownHashes, Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class _Run:
         self.again = writer.retry() if options.retry_failed else frozenset()
         self.todo = Todo(source, writer.path, manifest, preprocess.modality, self.again)
         self.assembler = Assembler(compute, KnownRows(writer.path, manifest), self.reuse)
-        self.uncertified = manifest.certificate is None and not manifest.shards
+        self.uncertified = writer.certificate is None and not manifest.shards
         self.counts, self.interrupted = _Counts(), False
         self.seconds: dict[str, float] = {"certify": 0.0, "compute": 0.0, "wait_input": 0.0}
 
@@ -122,7 +123,7 @@ class _Run:
             drawn, trim = start, Trimmer()
             for items, inputs in prepared:
                 if self.uncertified:
-                    self._certify(inputs)
+                    self._certify(items, inputs)
                 drawn += len(items)
                 shard_ends = drawn % shard_rows == 0
                 background.put((self._compute(items, inputs), shard_ends))
@@ -142,10 +143,11 @@ class _Run:
     def _prepare(self, chunk: list[Item]) -> tuple[list[Item], list[Prepared]]:
         return chunk, prepare_items(self.preprocess, chunk, self.assembler.known)
 
-    def _certify(self, inputs: Sequence[Prepared]) -> None:
+    def _certify(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> None:
         """Once, before the first shard: on the first items of the run, else by what the reused store says."""
         begin = time.perf_counter()
-        if sample := _sample(inputs, sample_size(self.source.count, self.preprocess.modality)):
+        size = sample_size(self.source.count, self.preprocess.modality)
+        if sample := take_sample(self.preprocess, [item.content for item in items], inputs, size):
             certificate = certify(self.compute, sample, self.precision.mode)
             require(certificate)
             self.writer.certificate = certificate
@@ -215,11 +217,16 @@ def prepare_items(preprocess: Preprocessor, items: Sequence[Item], known: KnownH
     return [item.content if isinstance(item.content, Failed) else next(prepared) for item in items]
 
 
-def _sample(inputs: Sequence[Prepared], size: int) -> list[ModelInput]:
-    """Distinct good inputs, spread over the chunk."""
-    good = {item.content_hash: item for item in inputs if not isinstance(item, Failed | KnownInput)}
-    step = max(1, len(good) // size)
-    return list(good.values())[::step][:size]
+def stored_precision(*locations: str | Path | None) -> str | None:
+    """The precision of the first of these stores that exists: what continues or reuses it has to run in the same."""
+    for location in locations:
+        if location is not None:
+            try:
+                fields = EmbeddingStore(location).fingerprint.fields
+            except StoreError:  # none there; one that is damaged is told about when it is opened to be used
+                continue
+            return str(fields["precision"])
+    return None
 
 
 def _without(results: Results, again: Set[str]) -> Results:

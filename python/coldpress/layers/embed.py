@@ -32,7 +32,7 @@ class PatchEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.patch, self.grid = patch, grid
-        self.project = Linear(3 * patch * patch, width)
+        self.project = Linear(3 * patch * patch, width, sensitive=True)  # under 1 % of the work
         self.prefix = nn.Parameter(torch.zeros(prefix, width), requires_grad=False)
         self.positions = nn.Parameter(torch.zeros(grid[0] * grid[1], width), requires_grad=False)
         self.scale: torch.Tensor

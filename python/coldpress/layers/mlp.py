@@ -7,6 +7,7 @@ from torch import nn
 
 from coldpress import ops
 from coldpress.layers.linear import Linear
+from coldpress.layers.norm import LayerNorm, add_residual
 
 
 class Mlp(nn.Module):
@@ -21,6 +22,22 @@ class Mlp(nn.Module):
         """Map (T, D) to (T, D)."""
         out: torch.Tensor = self.down(self.up(x))
         return out
+
+    def residual(self, x: torch.Tensor, norm: LayerNorm, *, norm_first: bool) -> torch.Tensor:
+        """Return ``norm(x + self(x))``, or ``x + self(norm(x))``."""
+        up, down = self.up.int8, self.down.int8
+        if up is None or down is None:
+            return add_residual(x, self, norm, norm_first=norm_first)
+        return ops.mlp_int8(
+            x,
+            up,
+            self.up.bias,
+            down,
+            self.down.bias,
+            activation=self.up.activation,
+            norm=norm.args,
+            norm_first=norm_first,
+        )
 
 
 class SwiGlu(nn.Module):
@@ -39,3 +56,7 @@ class SwiGlu(nn.Module):
         """Map (T, D) to (T, D)."""
         out: torch.Tensor = self.down(self.gate(x) * self.up(x))
         return out
+
+    def residual(self, x: torch.Tensor, norm: LayerNorm, *, norm_first: bool) -> torch.Tensor:
+        """Return ``norm(x + self(x))``, or ``x + self(norm(x))``."""
+        return add_residual(x, self, norm, norm_first=norm_first)

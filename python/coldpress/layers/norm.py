@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -17,6 +19,11 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(width), requires_grad=False)
 
+    @property
+    def args(self) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """Weight, bias and epsilon, as the fused ops take them."""
+        return self.weight, self.bias, self.eps
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the normalised tokens."""
         return ops.layer_norm(x, self.weight, self.bias, self.eps)
@@ -24,3 +31,10 @@ class LayerNorm(nn.Module):
     def add(self, x: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the normalised sum and the sum."""
         return ops.add_layer_norm(x, residual, self.weight, self.bias, self.eps)
+
+
+def add_residual(
+    x: torch.Tensor, layer: Callable[[torch.Tensor], torch.Tensor], norm: LayerNorm, *, norm_first: bool
+) -> torch.Tensor:
+    """Return ``norm(x + layer(x))``, or ``x + layer(norm(x))``."""
+    return layer(norm(x)) + x if norm_first else norm.add(layer(x), x)[0]

@@ -3,6 +3,6 @@
 from coldpress.models.base import Backbone, LoadedModel
 from coldpress.models.generic import from_module
 from coldpress.models.loading import load
-from coldpress.models.prompts import remind_of_prompts
+from coldpress.models.options import with_options
 
-__all__ = ["Backbone", "LoadedModel", "from_module", "load", "remind_of_prompts"]
+__all__ = ["Backbone", "LoadedModel", "from_module", "load", "with_options"]

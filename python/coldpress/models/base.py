@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from coldpress import ops
+from coldpress.errors import ModelError
 from coldpress.types import Batch, Modality, Output, Spec
 
 WeightMap = Mapping[str, Sequence[str]]
@@ -27,6 +28,9 @@ class Backbone(nn.Module, ABC):
     width : D, the length of a token vector.
     depth : number of blocks; ``layer:1`` .. ``layer:<depth>`` are their outputs.
     pooling, normalize : what the model's own files say about turning tokens into a vector.
+    precisions : arithmetic it can be prepared for.
+    batch_parallel : on a CPU, several threads may compute a batch each at once.
+    prepared : the one it was prepared for.
     """
 
     modality: Modality
@@ -34,6 +38,9 @@ class Backbone(nn.Module, ABC):
     depth: int
     pooling: ops.Pooling
     normalize: bool
+    precisions: tuple[str, ...] = ("fp32",)
+    batch_parallel: bool = True
+    prepared: str | None = None
 
     @abstractmethod
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
@@ -43,11 +50,20 @@ class Backbone(nn.Module, ABC):
         """Return D of an output."""
         return self.width
 
-    def prepare(self) -> None:
-        """Pack weights for the device that the parameters lie on; called once, after loading and moving."""
+    def prepare(self, precision: str = "fp32") -> None:
+        """Pack weights for the device they lie on and for one arithmetic; called once, after loading and moving.
+
+        Raises
+        ------
+        ModelError
+            If the weights were packed for another arithmetic before.
+        """
+        if self.prepared not in (None, precision):
+            raise ModelError(f"this backbone runs in {self.prepared} and cannot change to {precision}; load it again")
+        self.prepared = precision
         for module in self.modules():
             if module is not self and hasattr(module, "prepare"):
-                cast(Any, module).prepare()
+                cast(Any, module).prepare(precision)
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,7 @@ class LoadedModel:
 
     `config` and `weights` (a hash) go into the fingerprint; `directory` holds the tokenizer files; `name` is what
     the user called it; `prompts` are the named text prefixes that the model's own files define, or else its family's.
+    `reload` makes the backbone anew from its files; a module that was made in memory has none.
     """
 
     backbone: Backbone
@@ -66,6 +83,7 @@ class LoadedModel:
     name: str
     directory: Path | None = None
     prompts: Mapping[str, str] | None = None
+    reload: Callable[[], Backbone] | None = None
 
 
 def pool_tokens(

@@ -89,15 +89,15 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
         """Map tokens (T, D) to (T, D)."""
-        x, _ = self.attention_norm.add(self.attention(x, cu_seqlens), x)
-        x, _ = self.mlp_norm.add(self.mlp(x), x)
-        return x
+        x = self.attention.residual(x, cu_seqlens, self.attention_norm, norm_first=False)
+        return self.mlp.residual(x, self.mlp_norm, norm_first=False)
 
 
 class Bert(Backbone):
     """The encoder without its task heads."""
 
     modality = "text"
+    precisions = ("fp32", "int8")
 
     def __init__(self, config: Config) -> None:
         super().__init__()

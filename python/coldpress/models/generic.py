@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 from typing import Any, cast
 
 import torch
@@ -20,6 +19,7 @@ from coldpress import ops
 from coldpress.errors import MissingExtra, ModelError
 from coldpress.models.base import Backbone, LoadedModel
 from coldpress.models.weights import first_few, hash_tensors
+from coldpress.models.workers import single_threaded_workers
 from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, Spec
 
 Vectors = Mapping[str, torch.Tensor]
@@ -27,6 +27,8 @@ Vectors = Mapping[str, torch.Tensor]
 
 class Generic(Backbone):
     """Wraps a module; `run` maps one item to the vector of each output."""
+
+    batch_parallel = False
 
     def __init__(self, module: nn.Module, modality: Modality, width: int, depth: int) -> None:
         super().__init__()
@@ -57,28 +59,8 @@ class Generic(Backbone):
             self._workers.shutdown(wait=False)
             self._workers = None
         if self._workers is None:
-            self._workers = _single_threaded_workers(threads)
+            self._workers = single_threaded_workers(threads)
         return self._workers
-
-
-def _single_threaded_workers(count: int) -> ThreadPoolExecutor:
-    """Start `count` threads whose torch operations use one thread each, and leave the caller's setting alone.
-
-    torch keeps a process-wide default beside each thread's own count, and setting one sets both. So all workers have
-    to start, and read their count once, before the default is put back; the barrier sees to that, for an executor
-    starts a thread only where none is idle.
-    """
-    before, all_started = torch.get_num_threads(), Barrier(count)
-
-    def start() -> None:
-        all_started.wait()
-        torch.get_num_threads()
-
-    workers = ThreadPoolExecutor(count, "coldpress-generic", initializer=torch.set_num_threads, initargs=(1,))
-    for done in [workers.submit(start) for _ in range(count)]:
-        done.result()
-    torch.set_num_threads(before)
-    return workers
 
 
 def _items(batch: Batch) -> list[torch.Tensor]:

@@ -7,13 +7,13 @@ import logging
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from coldpress.errors import ModelError
-from coldpress.models.base import LoadedModel
+from coldpress.models.base import Backbone, LoadedModel
 from coldpress.models.directory import find_directory
 from coldpress.models.generic import from_transformers
 from coldpress.models.prompts import prompts_of
@@ -42,13 +42,12 @@ def families() -> Mapping[str, ModuleType]:
     return {kind: module for module in modules for kind in getattr(module, "MODEL_TYPES", ())}
 
 
-def load(model: str | Path, *, exif: bool = False) -> LoadedModel:
+def load(model: str | Path) -> LoadedModel:
     """Load a model directory, the packaged model or a hub id, natively where its family is known.
 
     Parameters
     ----------
     model : directory in Hugging Face or sentence-transformers layout, ``all-MiniLM-L6-v2``, or a hub id.
-    exif : turn images upright as their EXIF data says; upstream preprocessing does not.
 
     Raises
     ------
@@ -65,8 +64,6 @@ def load(model: str | Path, *, exif: bool = False) -> LoadedModel:
     if not isinstance(kind, str):
         raise ModelError(f"{source / 'config.json'} has no model_type; expected a Hugging Face model directory")
     spec = _read_spec(source, config, sentence)
-    if isinstance(spec, ImageSpec):
-        spec = replace(spec, exif=exif)
     family = families().get(kind)
     loaded = (
         _load_native(family, source, config, spec, sentence)
@@ -75,7 +72,11 @@ def load(model: str | Path, *, exif: bool = False) -> LoadedModel:
     )
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
-    return replace(loaded, name=str(model), directory=source, prompts=prompts)
+    return replace(loaded, name=str(model), directory=source, prompts=prompts, reload=partial(_backbone, model))
+
+
+def _backbone(model: str | Path) -> Backbone:
+    return load(model).backbone
 
 
 def _read_spec(source: Path, config: Mapping[str, Any], sentence: SentenceModules | None) -> Spec:

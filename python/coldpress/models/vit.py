@@ -115,10 +115,8 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
         """Map tokens (T, D) to (T, D)."""
-        mixed = self.attention(self.attention_norm(x), cu_seqlens)
-        normed, x = self.mlp_norm.add(mixed, x)
-        out: torch.Tensor = self.mlp(normed) + x
-        return out
+        x = self.attention.residual(x, cu_seqlens, self.attention_norm, norm_first=True)
+        return self.mlp.residual(x, self.mlp_norm, norm_first=True)
 
     def fold_layer_scale(self) -> None:
         """Multiply the layer scales into the projections that they follow."""
@@ -134,6 +132,7 @@ class Vit(Backbone):
     modality = "image"
     pooling: ops.Pooling = "cls"
     normalize = False
+    precisions = ("fp32", "int8")
 
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
@@ -160,13 +159,13 @@ class Vit(Backbone):
             layers[None] = self.norm(x)
         return {o.name: pool_tokens(layers[o.layer], cu_seqlens, o, self, self.config.prefix) for o in outputs}
 
-    def prepare(self) -> None:
+    def prepare(self, precision: str = "fp32") -> None:
         """Fold the layer scales, then pack."""
         with torch.no_grad():
             for block in self.blocks:
                 if isinstance(block, Block) and hasattr(block, "attention_scale"):
                     block.fold_layer_scale()
-        super().prepare()
+        super().prepare(precision)
 
 
 def _grid(config: Config, spec: ImageSpec) -> tuple[int, int]:

@@ -23,6 +23,10 @@ class Preprocessor(Protocol):
     def seconds(self) -> Mapping[str, float]:
         """Busy seconds by step."""
 
+    @property
+    def exact(self) -> Preprocessor:
+        """The same without shortcuts, as upstream prepares; itself where it takes none."""
+
     @overload
     def __call__(self, contents: Sequence[Content], known: None = None) -> Sequence[ModelInput | Failed]: ...
 

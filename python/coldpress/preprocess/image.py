@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from itertools import repeat
 from typing import Any, Literal, overload
@@ -95,6 +96,15 @@ class ImagePreprocessor:
         self.seconds: dict[str, float] = {"read": 0.0, "decode": 0.0, "resize": 0.0}
         self._lock = threading.Lock()
         self._transform = None if _image is None else _native_transform(spec)
+
+    @cached_property
+    def exact(self) -> ImagePreprocessor:
+        """The same without fast decoding; itself where that is off."""
+        if not self.spec.fast_decode:
+            return self
+        return ImagePreprocessor(
+            replace(self.spec, fast_decode=False), threads=self.threads, max_pixels=self.max_pixels
+        )
 
     @overload
     def __call__(self, contents: Sequence[Content], known: None = None) -> list[ImageInput | Failed]: ...

@@ -43,6 +43,11 @@ class TextPreprocessor:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
+    @property
+    def exact(self) -> TextPreprocessor:
+        """Itself: there are no shortcuts."""
+        return self
+
     def __call__(self, contents: Sequence[Content], known: KnownHashes | None = None) -> list[TextInput | Failed]:
         """Return one input for each content, in order; `Failed` for what is no text.
 

@@ -1,0 +1,85 @@
+// mlp_int8: the feed-forward half of a transformer block, f(x) = activation(x U^T + u) D^T + d with
+// residual and normalisation, both products in bytes (see core/gemm_int8.h).
+//
+// Bound by vpdpbusd throughput. A tile of rows goes all the way through, so that its hidden
+// activations (48 x 1536 floats: 295 KB) never leave L2: the first product's epilogue writes them
+// once, they become bytes row by row, and the second product reads those.
+#include "core/kernel.h"
+#include "core/packed_int8.h"
+
+namespace coldpress {
+
+// `rows` rows of x (rows, up.K) -> y alike. `scratch` holds mlp_scratch(rows, up.K, up.N) floats.
+COLDPRESS_KERNEL(mlp_int8_tile, const float* x, int64_t rows, const PackedInt8& up,
+                 const PackedInt8& down, Activation activation, const Norm& norm, float* scratch,
+                 float* y)
+
+namespace {
+
+constexpr int64_t mlp_scratch(int64_t rows, int64_t D, int64_t hidden) {
+  return D + rows * hidden + int8_scratch(rows, D) + int8_scratch(rows, hidden);
+}
+
+}  // namespace
+}  // namespace coldpress
+
+#ifndef COLDPRESS_LAUNCHER
+#include "core/residual_int8.h"
+
+namespace coldpress::COLDPRESS_ISA_LEVEL {
+
+void mlp_int8_tile(const float* x, int64_t rows, const PackedInt8& up, const PackedInt8& down,
+                   Activation activation, const Norm& norm, float* scratch, float* y) {
+  const auto panels = [](const PackedInt8& w) { return (w.N + kPanelInt8 - 1) / kPanelInt8; };
+  const int64_t D = up.K;
+  float* buffer = scratch;
+  float* hidden = buffer + D;
+  const QuantizedRows inputs = place_rows(hidden + rows * up.N, rows, D);
+  const QuantizedRows inner = place_rows(hidden + rows * up.N + int8_scratch(rows, D), rows, up.N);
+  quantize_inputs(x, rows, D, norm, buffer, inputs);
+  linear_rows_int8(activation, inputs, rows, up, 0, panels(up), hidden, up.N);
+  quantize_rows(hidden, rows, up.N, inner);
+  linear_rows_int8<Activation::none>(inner, rows, down, 0, panels(down), y, D);
+  finish_rows(x, rows, D, norm, y);
+}
+
+}  // namespace coldpress::COLDPRESS_ISA_LEVEL
+
+#else
+#include "core/launch_int8.h"
+
+namespace coldpress {
+namespace {
+
+Tensor mlp_int8(const Tensor& x, const Tensor& up, const Tensor& up_columns, const Tensor& up_bias,
+                const Tensor& down, const Tensor& down_columns, const Tensor& down_bias,
+                const std::string& activation, const Tensor& norm_weight, const Tensor& norm_bias,
+                double eps, bool norm_first) {
+  STD_TORCH_CHECK(x.dim() == 2 && down_bias.numel() == x.size(1),
+                  "coldpress::mlp_int8: x must be (T, D), and down must have D outputs");
+  const int64_t T = x.size(0), D = x.size(1), hidden = up_bias.size(0);
+  const PackedInt8 first = packed_int8(up, up_columns, up_bias, D, "mlp_int8: up");
+  const PackedInt8 second = packed_int8(down, down_columns, down_bias, hidden, "mlp_int8: down");
+  const Norm norm = norm_of(norm_weight, norm_bias, eps, norm_first, D, "mlp_int8");
+  Tensor y = torch::stable::empty_like(x);
+  const float* x_data = packed_floats(x, "mlp_int8: x");
+  float* y_data = out_floats(y);
+  const Activation epilogue = activation_named(activation);
+  const auto kernel = COLDPRESS_SELECT(mlp_int8_tile);
+  // Few rows: smaller tiles, down to one register block, so that every thread has one.
+  const int64_t share = ceil_div(ceil_div(T, thread_count()), kBlockInt8) * kBlockInt8;
+  const int64_t tile = std::clamp(share, kBlockInt8, kTileInt8);
+  for_each_task(ceil_div(T, tile), [&](int64_t task) {
+    const int64_t row = task * tile, rows = std::min(tile, T - row);
+    const Scratch scratch(mlp_scratch(rows, D, hidden));
+    kernel(x_data + row * D, rows, first, second, epilogue, norm, scratch.get(), y_data + row * D);
+  });
+  return y;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(coldpress, CPU, m) { m.impl("mlp_int8", TORCH_BOX(&mlp_int8)); }
+
+}  // namespace coldpress
+#endif

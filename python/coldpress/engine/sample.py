@@ -1,0 +1,40 @@
+"""The items that certify a run: a few of its own, prepared as the run prepares them and as upstream does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coldpress.preprocess import Preprocessor
+from coldpress.types import Content, Failed, KnownInput, ModelInput
+
+Prepared = ModelInput | KnownInput | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Model inputs, and the same items without the shortcuts of the preprocessing: what the reference is fed."""
+
+    inputs: Sequence[ModelInput]
+    exact: Sequence[ModelInput]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def take_sample(
+    preprocess: Preprocessor, contents: Sequence[Content | Failed], inputs: Sequence[Prepared], size: int
+) -> Sample:
+    """Take distinct good inputs, spread over a chunk; as few as there are."""
+    good = {
+        prepared.content_hash: (content, prepared)
+        for content, prepared in zip(contents, inputs, strict=True)
+        if not isinstance(prepared, Failed | KnownInput) and not isinstance(content, Failed)
+    }
+    chosen = list(good.values())[:: max(1, len(good) // size)][:size]
+    prepared = [one for _, one in chosen]
+    if preprocess.exact is preprocess:
+        return Sample(prepared, prepared)
+    exact = preprocess.exact([content for content, _ in chosen])
+    pairs = [(ours, true) for ours, true in zip(prepared, exact, strict=True) if not isinstance(true, Failed)]
+    return Sample([ours for ours, _ in pairs], [true for _, true in pairs])
