@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -262,7 +263,7 @@ class Extractor:
         if workers is not None and workers < 1:
             raise ColdpressError(f"workers is {workers}, expected at least 1")
         opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
-        certificate = None
+        certificate, begun = None, time.perf_counter()
         if self._candidates:
             mode = engine.stored_precision(out, reuse)
             if mode is not None:
@@ -275,6 +276,7 @@ class Extractor:
             on_error=on_error,
             retry_failed=retry_failed,
             reuse=None if reuse is None else Path(reuse),
+            settling_s=time.perf_counter() - begun,
             on_progress=on_progress,
             should_stop=should_stop,
         )

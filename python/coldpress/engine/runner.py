@@ -32,12 +32,13 @@ from coldpress.types import Failed, Item, KnownHashes, Results
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run, as opposed to what to compute."""
+    """How to run, as opposed to what to compute. `settling_s` were spent on choosing a precision before."""
 
     workers: int
     on_error: str = "skip"
     retry_failed: bool = False
     reuse: Path | None = None
+    settling_s: float = 0.0
     on_progress: Callable[[Progress], None] | None = None
     should_stop: Callable[[], bool] | None = None
 
@@ -98,7 +99,7 @@ class _Run:
         precision: Choice,
         options: RunOptions,
     ) -> None:
-        self.begun = time.perf_counter()
+        self.begun = time.perf_counter() - options.settling_s
         self.source, self.preprocess, self.compute = source, preprocess, compute
         self.writer, self.precision, self.options = writer, precision, options
         manifest = writer.manifest
@@ -111,7 +112,7 @@ class _Run:
         self.assembler = Assembler(compute, KnownRows(writer.path, manifest), self.reuse)
         self.uncertified = writer.certificate is None and not manifest.shards
         self.counts, self.interrupted = _Counts(), False
-        self.seconds: dict[str, float] = {"certify": 0.0, "compute": 0.0, "wait_input": 0.0}
+        self.seconds: dict[str, float] = {"certify": options.settling_s, "compute": 0.0, "wait_input": 0.0}
 
     def __call__(self) -> Summary:
         modality, shard_rows = self.preprocess.modality, self.writer.shard_rows
