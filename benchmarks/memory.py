@@ -109,7 +109,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--child", kind, str(count)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             rows.append({"kind": kind, **json.loads(done.stdout.splitlines()[-1])})
-            figures = "  ".join(f"{name} {value:,}" for name, value in rows[-1].items())
+            figures = "  ".join(f"{name} {value}" for name, value in rows[-1].items())
             print(figures, flush=True)
     question = "peak resident memory of a run by number of items, in MiB"
     options.json.write_text(json.dumps({"question": question, "machine": machine(), "rows": rows}, indent=1) + "\n")
