@@ -26,6 +26,7 @@ from coldpress.engine.todo import Todo
 from coldpress.errors import ItemError
 from coldpress.preprocess import Known, Preprocessor
 from coldpress.store import StoreWriter
+from coldpress.store.digests import as_stored
 from coldpress.types import Failed, Item, KnownInput, ModelInput, Results
 
 
@@ -56,7 +57,7 @@ class _Counts:
             self.inputs += 1
             self.failed += outcome.status == "failed"
             self.duplicates += outcome.status == "duplicate"
-            self.retried += outcome.key in again
+            self.retried += bool(again) and as_stored(outcome.key) in again
             self.truncated += getattr(prepared, "truncated", False)
             self.tokens += len(getattr(prepared, "ids", ()))
 
@@ -103,7 +104,9 @@ class _Run:
         manifest = writer.manifest
         dims = {output.name: output.dim for output in manifest.outputs}
         self.reuse = (
-            ReusedRows(options.reuse, manifest.fingerprint, dims, manifest.dtype) if options.reuse is not None else None
+            ReusedRows(options.reuse, manifest.fingerprint, dims, manifest.dtype, writer.path)
+            if options.reuse is not None
+            else None
         )
         self.again = writer.retry() if options.retry_failed else frozenset()
         self.todo = Todo(source, writer.path, manifest, preprocess.modality, self.again)
@@ -224,7 +227,7 @@ def _sample(inputs: Sequence[Prepared], size: int) -> list[ModelInput]:
 
 def _without(results: Results, again: Set[str]) -> Results:
     """The same without the items that were tried again and have failed again: they stay where they are."""
-    kept = [i for i, o in enumerate(results.outcomes) if o.status != "failed" or o.key not in again]
+    kept = [i for i, o in enumerate(results.outcomes) if o.status != "failed" or as_stored(o.key) not in again]
     if len(kept) == len(results.items):
         return results
     return replace(

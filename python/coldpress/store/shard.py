@@ -12,13 +12,20 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from coldpress.errors import StoreError
 from coldpress.store import manifest as layout
 from coldpress.store.files import NPY_HEADER_BYTES, npy_header, sha256, sync_file, temporary
 from coldpress.store.matrix import open_output
-from coldpress.store.schema import OUTCOME_TYPES, ColumnTypes, GrowingTable, MetadataColumns, base_types, write_parquet
+from coldpress.store.schema import (
+    OUTCOME_TYPES,
+    ColumnTypes,
+    GrowingTable,
+    MetadataColumns,
+    base_types,
+    read_parquet,
+    write_parquet,
+)
 from coldpress.types import Failed, Results
 
 
@@ -134,7 +141,7 @@ def without_failures(root: Path, shard: layout.Shard, number: int, keys: Set[str
 
     The new outcomes get a name of their own: until the manifest lists it, the store is as it was.
     """
-    outcomes = pq.read_table(root / shard.outcomes)
+    outcomes = read_parquet(root / shard.outcomes)
     entries = zip(outcomes.column("key").to_pylist(), outcomes.column("status").to_pylist(), strict=True)
     gone = [status == "failed" and key in keys for key, status in entries]
     name = layout.next_outcomes_file(shard.outcomes, number)
