@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coldpress.data import Source
-from coldpress.engine.assemble import Assembler, Prepared
+from coldpress.engine.assemble import Assembler, Prepared, cut_results
 from coldpress.engine.certificate import certify, require
 from coldpress.engine.compute import Computer
 from coldpress.engine.heap import Trimmer
@@ -111,28 +111,27 @@ class _Run:
         self.again = writer.retry() if options.retry_failed else frozenset()
         self.todo = Todo(source, writer.path, manifest, preprocess.modality, self.again)
         self.assembler = Assembler(compute, KnownRows(writer.path, manifest), self.reuse)
-        self.uncertified = manifest.certificate is None and not manifest.shards
         self.counts, self.interrupted = _Counts(), False
+        self.drawn = self.written = 0
         self.seconds: dict[str, float] = {"certify": 0.0, "compute": 0.0, "wait_input": 0.0}
 
     def __call__(self) -> Summary:
         modality, shard_rows = self.preprocess.modality, self.writer.shard_rows
         before = dict(self.preprocess.seconds)
-        start = self.writer.committed_inputs if self.todo.first_pass else 0
-        chunks = Timed(chunk_items(self.todo, modality, start, shard_rows))
+        self.written = self.writer.committed_inputs if self.todo.first_pass else 0
+        chunks = Timed(chunk_items(self.todo, modality, self.written, shard_rows))
         prepared = Timed(ordered_map(self._prepare, chunks, self.options.workers))
         with closing(prepared), Background(self._write) as background:
-            drawn, trim = start, Trimmer()
+            trim = Trimmer()
             for items, inputs in prepared:
                 if self.uncertified:
+                    background.drain()  # a commit under way would write the manifest without the certificate
                     self._certify(inputs)
-                drawn += len(items)
-                shard_ends = drawn % shard_rows == 0
-                background.put((self._compute(items, inputs), shard_ends))
+                self.interrupted = self._put(background, self._compute(items, inputs))
+                self.drawn += len(items)
                 self._report()
                 trim()
-                if shard_ends and self.options.should_stop is not None and self.options.should_stop():
-                    self.interrupted = True
+                if self.interrupted:
                     break
             background.drain()
             if not self.interrupted:
@@ -145,18 +144,40 @@ class _Run:
     def _prepare(self, chunk: list[Item]) -> tuple[list[Item], list[Prepared]]:
         return chunk, prepare_items(self.preprocess, chunk, self.assembler.known)
 
+    @property
+    def uncertified(self) -> bool:
+        """Whether the certificate is still to come: before the first row, however many items have failed by then."""
+        return self.writer.certificate is None and not self.assembler.rows
+
     def _certify(self, inputs: Sequence[Prepared]) -> None:
-        """Once, before the first shard: on the first items of the run, else by what the reused store says."""
+        """On the first good items of the run, else by what the reused store says; failed items call for neither."""
         begin = time.perf_counter()
         if sample := _sample(inputs, sample_size(self.source.count, self.preprocess.modality)):
             certificate = certify(self.compute, sample, self.precision.mode)
             require(certificate)
-            self.writer.certificate = certificate
-            self.uncertified = False
-        elif self.reuse is not None and self.reuse.store.certificate is not None:
-            self.writer.certificate = self.reuse.store.certificate
-            self.uncertified = False
+            if certificate.samples:
+                self.writer.certificate = certificate
+        elif any(isinstance(prepared, KnownInput) for prepared in inputs):
+            theirs = None if self.reuse is None else self.reuse.store.certificate
+            if theirs is not None:
+                self.writer.certificate = theirs
         self.seconds["certify"] += time.perf_counter() - begin
+
+    def _put(self, background: Background[tuple[Results, bool]], results: Results) -> bool:
+        """Queue a chunk, cut where it fills a shard; True if the run is to end there.
+
+        Only what is written fills a shard: items that were tried again and failed again must not shift its bounds,
+        since a run that is killed and repeated meets them once more.
+        """
+        shard_rows, should_stop = self.writer.shard_rows, self.options.should_stop
+        for part in cut_results(results, shard_rows - self.written % shard_rows):
+            self.written += len(part.items)
+            self.counts.add(part, self.again)
+            shard_ends = self.written % shard_rows == 0
+            background.put((part, shard_ends))
+            if shard_ends and should_stop is not None and should_stop():
+                return True
+        return False
 
     def _compute(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> Results:
         begin = time.perf_counter()
@@ -166,7 +187,6 @@ class _Run:
             _stop_on_failure(results)
         if self.again:
             results = _without(results, self.again)
-        self.counts.add(results, self.again)
         return results
 
     def _write(self, chunk: tuple[Results, bool]) -> None:
@@ -177,7 +197,7 @@ class _Run:
 
     def _report(self) -> None:
         if self.options.on_progress is not None:
-            counts, done = self.counts, self.todo.passed + self.counts.inputs
+            counts, done = self.counts, self.todo.passed + self.drawn
             elapsed = time.perf_counter() - self.begun
             self.options.on_progress(Progress(done, self.source.count, counts.failed, counts.duplicates, elapsed))
 
