@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from coldpress.data import Source
@@ -144,6 +145,11 @@ class _Run:
     def _prepare(self, chunk: list[Item]) -> tuple[list[Item], list[Prepared]]:
         return chunk, prepare_items(self.preprocess, chunk, self.assembler.known)
 
+    @cached_property
+    def total(self) -> int | None:
+        """Items of the source, asked once: ten thousand parquet files add up a million row groups each time."""
+        return self.source.count
+
     @property
     def uncertified(self) -> bool:
         """Whether the certificate is still to come: before the first row, however many items have failed by then."""
@@ -152,7 +158,7 @@ class _Run:
     def _certify(self, inputs: Sequence[Prepared]) -> None:
         """On the first good items of the run, else by what the reused store says; failed items call for neither."""
         begin = time.perf_counter()
-        if sample := _sample(inputs, sample_size(self.source.count, self.preprocess.modality)):
+        if sample := _sample(inputs, sample_size(self.total, self.preprocess.modality)):
             certificate = certify(self.compute, sample, self.precision.mode)
             require(certificate)
             if certificate.samples:
@@ -199,7 +205,7 @@ class _Run:
         if self.options.on_progress is not None:
             counts, done = self.counts, self.todo.passed + self.drawn
             elapsed = time.perf_counter() - self.begun
-            self.options.on_progress(Progress(done, self.source.count, counts.failed, counts.duplicates, elapsed))
+            self.options.on_progress(Progress(done, self.total, counts.failed, counts.duplicates, elapsed))
 
     def _summary(self, stages: dict[str, float], preparing: Sequence[str]) -> Summary:
         counts, totals, seconds = self.counts, self.writer.totals, time.perf_counter() - self.begun
