@@ -165,9 +165,9 @@ class History(RuleBasedStateMachine):
         self.failed = {key for key, (status, _) in self.outcomes().items() if status == "failed"}
 
     @precondition(lambda self: self.out.exists())
-    @rule(shard_rows=st.integers(1, 5))
-    def reuse(self, shard_rows: int) -> None:
-        """A second store takes from the first what that has, and computes the rest."""
+    @rule(shard_rows=st.integers(1, 5), at=st.integers(1, 3))
+    def reuse(self, shard_rows: int, at: int) -> None:
+        """A second store takes from the first what that has, and computes the rest, at one go or in two."""
         old, other = EmbeddingStore(self.out), self.root / f"other-{next(self.numbers)}"
         known = set(old.read_metadata(["content_hash"]).column(0).to_pylist()) if len(old) else set()
         summary = self.embed(other, shard_rows=shard_rows, reuse=self.out)
@@ -178,6 +178,11 @@ class History(RuleBasedStateMachine):
         assert {key for key, (status, _) in outcomes_of(other).items() if status == "failed"} == {
             name for name, what in self.photos.items() if what == BROKEN
         }
+        halves = self.root / f"halves-{next(self.numbers)}"
+        self.embed(halves, shard_rows=shard_rows, reuse=self.out, should_stop=stop_after(at))
+        self.embed(halves, shard_rows=shard_rows, reuse=self.out)
+        assert self.snapshot(halves) == self.snapshot(other)
+        shutil.rmtree(halves)
         shutil.rmtree(other)
 
     @invariant()
@@ -255,7 +260,7 @@ def test_any_history_gives_one_outcome_and_the_right_vectors(
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: History(photo_extractor, paint, snapshot),
         settings=settings(
-            max_examples=int(os.environ.get("COLDPRESS_HISTORIES", "25")),
+            max_examples=int(os.environ.get("COLDPRESS_HISTORIES", "50")),
             stateful_step_count=10,
             deadline=None,
             derandomize=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -262,6 +263,23 @@ def test_failures_with_odd_keys_are_tried_again(minilm: Path, tmp_path: Path) ->
     source.write_text(json.dumps({"id": "lone \ud800", "text": "seven"}) + "\n", encoding="utf-8")
     summary = extractor.run(tmp_path / "store", source, columns=columns, retry_failed=True)
     assert (summary.retried, summary.failed, summary.inputs) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("shard_rows", [1, 10])
+def test_two_failures_of_one_key_are_two_inputs(
+    photo_extractor: Extractor, paint: Paint, tmp_path: Path, shard_rows: int
+) -> None:
+    source, options = tmp_path / "items.jsonl", {"shard_rows": shard_rows, "columns": Columns(key="id")}
+    files = [str(tmp_path / name) for name in ("one.jpg", "two.jpg")]
+    source.write_text("".join(json.dumps({"id": "same", "image": file}) + "\n" for file in files), encoding="utf-8")
+    assert photo_extractor.run(tmp_path / "store", source, **options).failed == 2
+    shutil.copytree(tmp_path / "store", tmp_path / "both")
+    paint(Path(files[0]), 1)
+    one = photo_extractor.run(tmp_path / "store", source, retry_failed=True, **options)
+    assert (one.inputs, one.rows, one.failed) == (2, 1, 1)
+    paint(Path(files[1]), 2)
+    both = photo_extractor.run(tmp_path / "both", source, retry_failed=True, **options)
+    assert (both.inputs, both.rows, both.failed) == (2, 2, 0)
 
 
 def test_a_store_that_is_reused_is_only_read(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -98,7 +99,7 @@ class StoreWriter:
         self.path = Path(path)
         asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, plan_outputs(dims))
         self._shard: ShardWriter | None = None
-        self._failed_in: dict[str, int] = {}
+        self._failed_in: dict[str, tuple[int, ...]] = {}
         self._warned: set[str] = set()
         self._closed = False
         with explained(self.path):
@@ -155,7 +156,9 @@ class StoreWriter:
         """
         for number, shard in enumerate(self._manifest.shards):
             if shard.failed:
-                self._failed_in |= dict.fromkeys(_failed_keys(self.path / shard.outcomes), number)
+                home = (number,)
+                for key in _failed_keys(self.path / shard.outcomes):  # once for each input, should a key be repeated
+                    self._failed_in[key] = self._failed_in.get(key, ()) + home
         return self._failed_in.keys()
 
     @property
@@ -255,11 +258,8 @@ class StoreWriter:
 
     def _commit(self, shard: ShardWriter | None, *, complete: bool = False) -> None:
         manifest = self._manifest
-        moved: dict[int, set[str]] = {}
+        moved = self._moved(shard.keys) if shard is not None and self._failed_in else {}
         if shard is not None:
-            for key in shard.keys if self._failed_in else ():
-                if key in self._failed_in:
-                    moved.setdefault(self._failed_in[key], set()).add(key)
             shards = list(manifest.shards)
             for number, keys in moved.items():
                 shards[number] = without_failures(self.path, shards[number], number, keys)
@@ -269,9 +269,22 @@ class StoreWriter:
         write_manifest(self.path, manifest)
         before, self._manifest, self._shard = self._manifest, manifest, None
         for number, keys in moved.items():
-            for key in keys:
-                del self._failed_in[key]
+            for key, count in keys.items():
+                self._failed_in[key] = self._failed_in[key][count:]
+                if not self._failed_in[key]:
+                    del self._failed_in[key]
             (self.path / before.shards[number].outcomes).unlink(missing_ok=True)
+
+    def _moved(self, keys: Sequence[str]) -> dict[int, Counter[str]]:
+        """How many failures of which key leave which shard, now that there are rows for these keys."""
+        moved: dict[int, Counter[str]] = {}
+        taken: Counter[str] = Counter()
+        for key in keys:
+            homes = self._failed_in.get(key, ())
+            if taken[key] < len(homes):
+                moved.setdefault(homes[taken[key]], Counter())[key] += 1
+                taken[key] += 1
+        return moved
 
     def _remove_leftovers(self, manifest: Manifest) -> None:
         """Delete what a killed run has left: temporary files, and files renamed but never listed in the manifest."""
