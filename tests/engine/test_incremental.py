@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from coldpress import Extractor, FingerprintMismatch
+from coldpress import Columns, Extractor, FingerprintMismatch
 from coldpress.data import MemorySource
+from coldpress.engine.todo import batches
 from coldpress.errors import StoreError
-from coldpress.store import EmbeddingStore
+from coldpress.store import EmbeddingStore, digests
+from coldpress.store.files import scratch_file
+from coldpress.types import FileRef, Item
 
 Paint = Callable[[Path, int], Path]
 Snapshot = Callable[[Path], dict[str, bytes]]
@@ -195,8 +199,113 @@ def test_odd_keys_are_recognised_again(minilm: Path, tmp_path: Path) -> None:
     extractor, source = Extractor(minilm, device="cpu"), tmp_path / "items.jsonl"
     rows = [{"id": "lone \ud800", "text": "a"}, {"id": "NUL \0", "text": "b \ud800"}, {"id": 7, "text": ""}]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    from coldpress import Columns
-
     for processed in (3, 0, 0):
         summary = extractor.run(tmp_path / "store", source, columns=Columns(key="id"))
         assert (summary.processed, summary.inputs) == (processed, 3)
+
+
+def test_a_retry_that_is_stopped_and_repeated_ends_with_the_same_bytes(
+    photo_extractor: Extractor, photos: Path, tmp_path: Path, snapshot: Snapshot
+) -> None:
+    good = {f"{i:03d}.jpg": (photos / f"{i:03d}.jpg").read_bytes() for i in range(9)}
+    for name in good:
+        (photos / name).write_bytes(b"broken")
+    for out in ("stopped", "whole"):
+        photo_extractor.run(tmp_path / out, photos, shard_rows=3)
+    for name in ("001.jpg", "002.jpg", "004.jpg", "007.jpg", "008.jpg"):  # those in between fail again
+        (photos / name).write_bytes(good[name])
+    options = {"shard_rows": 3, "retry_failed": True}
+    stops = iter([True, False, True, False, False, True])
+    while photo_extractor.run(
+        tmp_path / "stopped", photos, should_stop=lambda: next(stops, False), **options
+    ).interrupted:
+        assert not EmbeddingStore(tmp_path / "stopped").complete
+    photo_extractor.run(tmp_path / "whole", photos, **options)
+    assert snapshot(tmp_path / "stopped") == snapshot(tmp_path / "whole")
+
+
+def test_progress_reaches_the_end_when_failures_fail_again(
+    photo_extractor: Extractor, photos: Path, tmp_path: Path
+) -> None:
+    for i in (3, 4, 20):
+        (photos / f"{i:03d}.jpg").write_bytes(b"broken")
+    photo_extractor.run(tmp_path / "store", photos)
+    (photos / "004.jpg").write_bytes((photos / "005.jpg").read_bytes())
+    seen: list[tuple[int, int | None]] = []
+    photo_extractor.run(
+        tmp_path / "store", photos, retry_failed=True, on_progress=lambda p: seen.append((p.done, p.total))
+    )
+    assert seen[-1] == (25, 25)
+
+
+def test_the_first_photos_may_all_be_broken(photo_extractor: Extractor, photos: Path, tmp_path: Path) -> None:
+    for i in range(9):
+        (photos / f"{i:03d}.jpg").write_bytes(b"broken")
+    stops = iter([False, True])
+    photo_extractor.run(tmp_path / "store", photos, shard_rows=4, should_stop=lambda: next(stops))
+    store = EmbeddingStore(tmp_path / "store")
+    assert (store.failed, len(store), store.certificate) == (8, 0, None)
+    photo_extractor.run(tmp_path / "store", photos, shard_rows=4)
+    certificate = photo_extractor.embed_to(tmp_path / "whole", photos, shard_rows=4).certificate
+    assert certificate is not None
+    assert certificate == EmbeddingStore(tmp_path / "store").certificate
+    # What is reused vouches for nothing as long as nothing is taken from it.
+    for i in range(9, 25):
+        (photos / f"{i:03d}.jpg").write_bytes(b"broken")
+    assert photo_extractor.embed_to(tmp_path / "none", photos, reuse=tmp_path / "whole").certificate is None
+
+
+def test_failures_with_odd_keys_are_tried_again(minilm: Path, tmp_path: Path) -> None:
+    extractor, source = Extractor(minilm, device="cpu"), tmp_path / "items.jsonl"
+    columns = Columns(key="id")
+    source.write_text(json.dumps({"id": "lone \ud800", "text": 7}) + "\n", encoding="utf-8")
+    assert extractor.run(tmp_path / "store", source, columns=columns).failed == 1
+    source.write_text(json.dumps({"id": "lone \ud800", "text": "seven"}) + "\n", encoding="utf-8")
+    summary = extractor.run(tmp_path / "store", source, columns=columns, retry_failed=True)
+    assert (summary.retried, summary.failed, summary.inputs) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("shard_rows", [1, 10])
+def test_two_failures_of_one_key_are_two_inputs(
+    photo_extractor: Extractor, paint: Paint, tmp_path: Path, shard_rows: int
+) -> None:
+    source, options = tmp_path / "items.jsonl", {"shard_rows": shard_rows, "columns": Columns(key="id")}
+    files = [str(tmp_path / name) for name in ("one.jpg", "two.jpg")]
+    source.write_text("".join(json.dumps({"id": "same", "image": file}) + "\n" for file in files), encoding="utf-8")
+    assert photo_extractor.run(tmp_path / "store", source, **options).failed == 2
+    shutil.copytree(tmp_path / "store", tmp_path / "both")
+    paint(Path(files[0]), 1)
+    one = photo_extractor.run(tmp_path / "store", source, retry_failed=True, **options)
+    assert (one.inputs, one.rows, one.failed) == (2, 1, 1)
+    paint(Path(files[1]), 2)
+    both = photo_extractor.run(tmp_path / "both", source, retry_failed=True, **options)
+    assert (both.inputs, both.rows, both.failed) == (2, 2, 0)
+
+
+def test_a_store_that_is_reused_is_only_read(
+    photo_extractor: Extractor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo_extractor.run(tmp_path / "old", photos)
+    used = []
+    monkeypatch.setattr(digests, "_RECENT", 4)
+    monkeypatch.setattr(digests, "scratch_file", lambda path: used.append(path) or scratch_file(path))
+    photo_extractor.run(tmp_path / "new", photos, reuse=tmp_path / "old")
+    assert set(used) == {tmp_path / "new"}
+
+
+@pytest.mark.parametrize("part", ["metadata", "outcomes"])
+def test_a_damaged_store_is_refused_by_name(
+    photo_extractor: Extractor, photos: Path, tmp_path: Path, part: str
+) -> None:
+    photo_extractor.run(tmp_path / "store", photos)
+    damaged = tmp_path / "store" / part / "part-00000.parquet"
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    with pytest.raises(StoreError, match=rf"{part}/part-00000.parquet: cannot be read: .*; restore it, or embed again"):
+        photo_extractor.run(tmp_path / "store", photos)
+
+
+def test_photos_of_a_tar_wait_for_their_look_up_in_small_numbers() -> None:
+    large = [Item(str(i), bytes(10_000_000)) for i in range(10)]
+    assert [len(batch) for batch in batches(iter(large))] == [4, 4, 2]
+    files = [Item(str(i), FileRef("a.jpg")) for i in range(2000)]
+    assert [len(batch) for batch in batches(iter(files))] == [1024, 976]

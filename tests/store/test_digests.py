@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coldpress.errors import StoreError
 from coldpress.store import digests
 from coldpress.store.digests import DigestIndex, KeyLog, hash_strings
 
@@ -57,3 +58,11 @@ def test_keys_come_back_by_number(tmp_path: Path) -> None:
     log.extend(keys[2:])
     assert [log[i] for i in range(5)] == keys
     assert not list(tmp_path.iterdir())
+
+
+def test_no_room_for_scratch_files_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    index = DigestIndex(tmp_path / "gone")
+    with pytest.raises(StoreError, match=r"cannot be written: .*; committed shards are intact"):
+        index.add(hash_strings(map(str, range(8))), range(8))
+    with pytest.raises(StoreError, match="cannot be written"):
+        KeyLog(tmp_path / "gone")

@@ -1,20 +1,24 @@
 """Whatever stops a run, committed shards stay, and the next run ends with the same bytes."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import coldpress.store
 from coldpress.errors import StoreError
-from coldpress.store import EmbeddingStore
+from coldpress.store import EmbeddingStore, StoreWriter, manifest
+from coldpress.types import Item, Outcome, Results
 
 CHILD = """
 import sys
@@ -158,3 +162,72 @@ def test_an_exception_inside_the_run_drops_only_the_shard_in_progress(tmp_path, 
         run()
     assert EmbeddingStore(tmp_path / "out").inputs == 20
     assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def retried(sample, path: Path, stop: int) -> StoreWriter:
+    """A writer that is about to move the failures of the first `stop` items into a new shard."""
+    sample.build(path, stop=stop)
+    writer = sample.open(path)
+    writer.retry()
+    return writer
+
+
+def good(sample, number: int) -> Results:
+    """What a retry makes of an item that had failed."""
+    source, vector = sample.input(number), sample.vector(number, 6)
+    key = f"item-{number}"
+    return Results([Item(key, "", "", {})], [source], [Outcome(key, "ok")], [None], {"pooled": vector[None]})
+
+
+def test_a_shard_that_cannot_be_ended_closes_the_writer_before_a_key_gets_two_outcomes(tmp_path, sample):
+    writer = retried(sample, tmp_path / "out", 10)
+    obstacle = tmp_path / "out/outcomes/.part-00000.1.parquet.tmp"
+    obstacle.mkdir()
+    writer.write(good(sample, 2))
+    with pytest.raises(StoreError, match="cannot be written"):
+        writer.end_shard()
+    obstacle.rmdir()
+    with pytest.raises(ValueError, match="closed"):
+        writer.write(good(sample, 5))
+    keys = EmbeddingStore(tmp_path / "out").outcomes.column("key").to_pylist()
+    assert sorted(keys) == sorted(f"item-{i}" for i in range(10))
+
+
+def test_a_store_can_be_opened_while_outcomes_are_replaced(tmp_path, sample, monkeypatch):
+    writer = retried(sample, tmp_path / "out", 10)
+    before = (tmp_path / "out/manifest.json").read_bytes()
+    writer.write(good(sample, 2))
+    writer.finish()
+    read, contents = manifest._manifest_content, iter([before])
+    monkeypatch.setattr(manifest, "_manifest_content", lambda root: next(contents, None) or read(root))
+    assert EmbeddingStore(tmp_path / "out").failed == 2
+
+
+def test_scratch_files_of_a_killed_run_are_removed(tmp_path, sample):
+    root = sample.build(tmp_path / "out")
+    (root / ".scratch-abc").touch()
+    sample.open(root).close()
+    assert not (root / ".scratch-abc").exists()
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
+def test_files_of_old_shards_do_not_stay_open(tmp_path, sample):
+    gc.disable()
+    try:
+        with sample.open(tmp_path / "out") as writer:
+            for number in range(60):
+                results = sample.results(10 * number, 10 * number + 10)
+                if number > 20:  # every row repeats one of another shard
+                    n, rows = len(results.copies), writer.manifest.rows
+                    copies = [rows - 1 - i * rows // n for i in range(n)]
+                    results = replace(results, copies=copies, vectors={"pooled": np.zeros((0, 6), np.float32)})
+                writer.write(results)
+                if number == 20:
+                    begin = open_files()
+            assert open_files() <= begin + 10
+    finally:
+        gc.enable()

@@ -139,6 +139,7 @@ def test_a_manifest_that_is_not_json(root):
         (lambda m: m.pop("shards"), "damaged"),
         (lambda m: m.update(shards=3), "damaged"),
         (lambda m: m["shards"][0].pop("rows"), "damaged"),
+        (lambda m: m["shards"][0].update(failed=2), "does not add up"),
         (lambda m: m.update(dtype="float8"), "dtype 'float8'"),
         (lambda m: m["fingerprint"]["fields"].update(weights="other"), "fingerprint and its digest differ"),
         (lambda m: m["outputs"][0].update(directory="../../etc"), "expected a plain name"),

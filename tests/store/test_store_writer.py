@@ -120,6 +120,13 @@ def test_a_store_is_only_continued_as_it_was_begun(tmp_path, sample, changed, wo
     assert words in str(caught.value)
 
 
+def test_a_store_without_a_shard_may_be_begun_anew_with_other_settings(tmp_path, sample, snapshot):
+    other = Fingerprint({"weights": "abc", "precision": "bf16"})
+    sample.open(tmp_path / "out", fingerprint=other, shard_rows=7, dims={"last": 3}, description={"a": 1}).close()
+    sample.build(tmp_path / "out")
+    assert snapshot(tmp_path / "out") == snapshot(sample.build(tmp_path / "new"))
+
+
 @pytest.mark.parametrize("changed", [{"dtype": "int7"}, {"shard_rows": 0}, {"dims": {}}, {"dims": {"pooled": 0}}])
 def test_impossible_settings_are_refused_before_anything_is_created(tmp_path, sample, changed):
     with pytest.raises(StoreError, match="expected"):

@@ -25,6 +25,11 @@ class Assembler:
         self._compute, self._known, self._reuse = compute, known, reuse
         self.computed = self.reused = 0
 
+    @property
+    def rows(self) -> int:
+        """Rows of the store so far, committed or on their way there."""
+        return self._known.count
+
     def known(self, hashes: Sequence[str]) -> list[bool]:
         """Whether each content needs no computing; for the threads that prepare, ahead of the calls."""
         found = [row is not None for row in self._known.find(hashes)]
@@ -83,3 +88,24 @@ class Assembler:
             merged[name] = np.empty((len(hashes), rows.shape[1]), np.float32)
             merged[name][fresh], merged[name][old] = rows, copied[name]
         return merged
+
+
+def cut_results(results: Results, at: int) -> list[Results]:
+    """The same results in one or two parts, the first of at most `at` items."""
+    if len(results.items) <= at:
+        return [results]
+    row = sum(outcome.status != "failed" for outcome in results.outcomes[:at])
+    new = sum(copied is None for copied in results.copies[:row])
+    return [
+        Results(
+            results.items[items],
+            results.inputs[items],
+            results.outcomes[items],
+            results.copies[rows],
+            {name: vectors[own] for name, vectors in results.vectors.items()},
+        )
+        for items, rows, own in (
+            (slice(at), slice(row), slice(new)),
+            (slice(at, None), slice(row, None), slice(new, None)),
+        )
+    ]

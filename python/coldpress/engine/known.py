@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from coldpress.errors import FingerprintMismatch, StoreError
 from coldpress.store import EmbeddingStore
 from coldpress.store.digests import DigestIndex, KeyLog
 from coldpress.store.manifest import Manifest, metadata_file
+from coldpress.store.schema import open_parquet
 from coldpress.types import Fingerprint
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class KnownRows:
 
 
 class ReusedRows:
-    """Vectors of another store by content.
+    """Vectors of another store by content. That store is only read; what is indexed of it goes to `scratch`.
 
     Raises
     ------
@@ -71,7 +71,9 @@ class ReusedRows:
         If it has other outputs, or keeps less of a vector than the new store wants.
     """
 
-    def __init__(self, path: Path, fingerprint: Fingerprint, dims: Mapping[str, int], dtype: str) -> None:
+    def __init__(
+        self, path: Path, fingerprint: Fingerprint, dims: Mapping[str, int], dtype: str, scratch: Path
+    ) -> None:
         self.store = EmbeddingStore(path)
         manifest = self.store.manifest
         if manifest.fingerprint.digest != fingerprint.digest:
@@ -84,7 +86,7 @@ class ReusedRows:
             raise StoreError(
                 f"{path}: cannot be reused: has {found} as {manifest.dtype}, this run needs {dict(dims)} as {dtype}"
             )
-        self._index, row = DigestIndex(path), 0
+        self._index, row = DigestIndex(scratch), 0
         for hashes, keys in read_rows(path, manifest):
             self._index.add(hashes, range(row, row + len(keys)))
             row += len(keys)
@@ -107,7 +109,7 @@ def read_rows(root: Path, manifest: Manifest) -> Iterator[_HashedKeys]:
     """Content hashes and keys of all committed rows, a part of a shard at a time."""
     for number, shard in enumerate(manifest.shards):
         if shard.rows:
-            with pq.ParquetFile(root / metadata_file(number)) as file:
+            with open_parquet(root / metadata_file(number)) as file:
                 for batch in file.iter_batches(columns=["content_hash", "key"]):
                     hashes, keys = batch.column("content_hash").to_pylist(), batch.column("key").to_pylist()
                     yield [str(value) for value in hashes], [str(value) for value in keys]

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from coldpress.data import Source
-from coldpress.engine.assemble import Assembler
+from coldpress.engine.assemble import Assembler, cut_results
 from coldpress.engine.certificate import certify, require
 from coldpress.engine.compute import Computer
 from coldpress.engine.heap import Trimmer
@@ -27,7 +28,8 @@ from coldpress.engine.todo import Todo
 from coldpress.errors import ItemError, StoreError
 from coldpress.preprocess import Preprocessor
 from coldpress.store import EmbeddingStore, StoreWriter
-from coldpress.types import Failed, Item, KnownHashes, Results
+from coldpress.store.digests import as_stored
+from coldpress.types import Failed, Item, KnownHashes, KnownInput, Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class _Counts:
             self.inputs += 1
             self.failed += outcome.status == "failed"
             self.duplicates += outcome.status == "duplicate"
-            self.retried += outcome.key in again
+            self.retried += bool(again) and as_stored(outcome.key) in again
             self.truncated += getattr(prepared, "truncated", False)
             self.tokens += len(getattr(prepared, "ids", ()))
 
@@ -105,33 +107,34 @@ class _Run:
         manifest = writer.manifest
         dims = {output.name: output.dim for output in manifest.outputs}
         self.reuse = (
-            ReusedRows(options.reuse, manifest.fingerprint, dims, manifest.dtype) if options.reuse is not None else None
+            ReusedRows(options.reuse, manifest.fingerprint, dims, manifest.dtype, writer.path)
+            if options.reuse is not None
+            else None
         )
         self.again = writer.retry() if options.retry_failed else frozenset()
         self.todo = Todo(source, writer.path, manifest, preprocess.modality, self.again)
         self.assembler = Assembler(compute, KnownRows(writer.path, manifest), self.reuse)
-        self.uncertified = writer.certificate is None and not manifest.shards
         self.counts, self.interrupted = _Counts(), False
+        self.drawn = self.written = 0
         self.seconds: dict[str, float] = {"certify": options.settling_s, "compute": 0.0, "wait_input": 0.0}
 
     def __call__(self) -> Summary:
         modality, shard_rows = self.preprocess.modality, self.writer.shard_rows
         before = dict(self.preprocess.seconds)
-        start = self.writer.committed_inputs if self.todo.first_pass else 0
-        chunks = Timed(chunk_items(self.todo, modality, start, shard_rows))
+        self.written = self.writer.committed_inputs if self.todo.first_pass else 0
+        chunks = Timed(chunk_items(self.todo, modality, self.written, shard_rows))
         prepared = Timed(ordered_map(self._prepare, chunks, self.options.workers))
         with closing(prepared), Background(self._write) as background:
-            drawn, trim = start, Trimmer()
+            trim = Trimmer()
             for items, inputs in prepared:
                 if self.uncertified:
+                    background.drain()  # a commit under way would write the manifest without the certificate
                     self._certify(items, inputs)
-                drawn += len(items)
-                shard_ends = drawn % shard_rows == 0
-                background.put((self._compute(items, inputs), shard_ends))
+                self.interrupted = self._put(background, self._compute(items, inputs))
+                self.drawn += len(items)
                 self._report()
                 trim()
-                if shard_ends and self.options.should_stop is not None and self.options.should_stop():
-                    self.interrupted = True
+                if self.interrupted:
                     break
             background.drain()
             if not self.interrupted:
@@ -144,19 +147,46 @@ class _Run:
     def _prepare(self, chunk: list[Item]) -> tuple[list[Item], list[Prepared]]:
         return chunk, prepare_items(self.preprocess, chunk, self.assembler.known)
 
+    @cached_property
+    def total(self) -> int | None:
+        """Items of the source, asked once: ten thousand parquet files add up a million row groups each time."""
+        return self.source.count
+
+    @property
+    def uncertified(self) -> bool:
+        """Whether the certificate is still to come: before the first row, however many items have failed by then."""
+        return self.writer.certificate is None and not self.assembler.rows
+
     def _certify(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> None:
-        """Once, before the first shard: on the first items of the run, else by what the reused store says."""
+        """On the first good items of the run, else by what the reused store says; failed items call for neither."""
         begin = time.perf_counter()
-        size = sample_size(self.source.count, self.preprocess.modality)
+        size = sample_size(self.total, self.preprocess.modality)
         if sample := take_sample(self.preprocess, [item.content for item in items], inputs, size):
             certificate = certify(self.compute, sample, self.precision.mode)
             require(certificate)
-            self.writer.certificate = certificate
-            self.uncertified = False
-        elif self.reuse is not None and self.reuse.store.certificate is not None:
-            self.writer.certificate = self.reuse.store.certificate
-            self.uncertified = False
+            if certificate.samples:
+                self.writer.certificate = certificate
+        elif any(isinstance(prepared, KnownInput) for prepared in inputs):
+            theirs = None if self.reuse is None else self.reuse.store.certificate
+            if theirs is not None:
+                self.writer.certificate = theirs
         self.seconds["certify"] += time.perf_counter() - begin
+
+    def _put(self, background: Background[tuple[Results, bool]], results: Results) -> bool:
+        """Queue a chunk, cut where it fills a shard; True if the run is to end there.
+
+        Only what is written fills a shard: items that were tried again and failed again must not shift its bounds,
+        since a run that is killed and repeated meets them once more.
+        """
+        shard_rows, should_stop = self.writer.shard_rows, self.options.should_stop
+        for part in cut_results(results, shard_rows - self.written % shard_rows):
+            self.written += len(part.items)
+            self.counts.add(part, self.again)
+            shard_ends = self.written % shard_rows == 0
+            background.put((part, shard_ends))
+            if shard_ends and should_stop is not None and should_stop():
+                return True
+        return False
 
     def _compute(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> Results:
         begin = time.perf_counter()
@@ -166,7 +196,6 @@ class _Run:
             _stop_on_failure(results)
         if self.again:
             results = _without(results, self.again)
-        self.counts.add(results, self.again)
         return results
 
     def _write(self, chunk: tuple[Results, bool]) -> None:
@@ -177,9 +206,9 @@ class _Run:
 
     def _report(self) -> None:
         if self.options.on_progress is not None:
-            counts, done = self.counts, self.todo.passed + self.counts.inputs
+            counts, done = self.counts, self.todo.passed + self.drawn
             elapsed = time.perf_counter() - self.begun
-            self.options.on_progress(Progress(done, self.source.count, counts.failed, counts.duplicates, elapsed))
+            self.options.on_progress(Progress(done, self.total, counts.failed, counts.duplicates, elapsed))
 
     def _summary(self, stages: dict[str, float], preparing: Sequence[str]) -> Summary:
         counts, totals, seconds = self.counts, self.writer.totals, time.perf_counter() - self.begun
@@ -232,7 +261,7 @@ def stored_precision(*locations: str | Path | None) -> str | None:
 
 def _without(results: Results, again: Set[str]) -> Results:
     """The same without the items that were tried again and have failed again: they stay where they are."""
-    kept = [i for i, o in enumerate(results.outcomes) if o.status != "failed" or o.key not in again]
+    kept = [i for i, o in enumerate(results.outcomes) if o.status != "failed" or as_stored(o.key) not in again]
     if len(kept) == len(results.items):
         return results
     return replace(

@@ -10,23 +10,27 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence, Set
-from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from PIL.Image import Image
 
 from coldpress.data import Source
 from coldpress.errors import StoreError
 from coldpress.preprocess.text import hash_text
-from coldpress.store.digests import DigestIndex, hash_strings
+from coldpress.store.digests import DigestIndex, as_stored, hash_strings
 from coldpress.store.manifest import Manifest, metadata_file
-from coldpress.types import Item, Modality
+from coldpress.store.schema import read_parquet
+from coldpress.types import Content, Failed, Item, Modality
 
 logger = logging.getLogger(__name__)
 
 _LOOKUP = 1024
 """Keys looked up at a time."""
+
+_LOOKUP_BYTES = 1 << 25
+"""Content that may wait for such a look-up: 1,024 photos out of a tar would be gigabytes."""
 
 _FAILED, _HAS_ROW = 0, 1
 
@@ -78,12 +82,11 @@ class Todo:
 
     def _by_key(self) -> Iterator[Item]:
         index = _index_keys(self._root, self._manifest)
-        items = self._source.items(0)
-        while batch := list(islice(items, _LOOKUP)):
+        for batch in batches(self._source.items(0)):
             known = index.find(hash_strings(item.key for item in batch))
             self._refuse_changes(index, [i for i, what in zip(batch, known, strict=True) if what == _HAS_ROW])
             for item, what in zip(batch, known, strict=True):
-                if what is None or item.key in self._again:
+                if what is None or (self._again and as_stored(item.key) in self._again):
                     yield item
                 else:
                     self.passed += 1
@@ -104,15 +107,37 @@ class Todo:
         return hashlib.sha256(item.content).hexdigest()[:32] if isinstance(item.content, bytes) else None
 
 
+def batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    """Items to be looked up together, as many as are no burden on memory."""
+    batch, size = [], 0
+    for item in items:
+        batch.append(item)
+        size += _size(item.content)
+        if len(batch) == _LOOKUP or size >= _LOOKUP_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _size(content: Content | Failed) -> int:
+    """Bytes that a content takes in memory, roughly."""
+    if isinstance(content, str | bytes):
+        return len(content)
+    if isinstance(content, Image):
+        return content.width * content.height * 4
+    return content.nbytes if isinstance(content, np.ndarray) else 0
+
+
 def _index_keys(root: Path, manifest: Manifest) -> DigestIndex:
     """Every key that has an outcome, and every key that has a row together with the hash of its content."""
     index = DigestIndex(root)
     for number, shard in enumerate(manifest.shards):
-        outcomes = pq.read_table(root / shard.outcomes, columns=["key", "status"])
+        outcomes = read_parquet(root / shard.outcomes, ["key", "status"])
         keys, statuses = _strings(outcomes, "key"), _strings(outcomes, "status")
         index.add(hash_strings(keys), [_FAILED if status == "failed" else _HAS_ROW for status in statuses])
         if shard.rows:
-            metadata = pq.read_table(root / metadata_file(number), columns=["content_hash"])
+            metadata = read_parquet(root / metadata_file(number), ["content_hash"])
             good = [key for key, status in zip(keys, statuses, strict=True) if status != "failed"]
             pairs = [
                 _key_and_hash(key, digest) for key, digest in zip(good, _strings(metadata, "content_hash"), strict=True)
@@ -130,5 +155,5 @@ def _key_and_hash(key: str, content_hash: str) -> str:
 
 
 def _last_key(root: Path, manifest: Manifest) -> str:
-    keys = pq.read_table(root / manifest.shards[-1].outcomes, columns=["key"]).column(0)
+    keys = read_parquet(root / manifest.shards[-1].outcomes, ["key"]).column(0)
     return str(keys[len(keys) - 1].as_py())

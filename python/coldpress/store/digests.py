@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from coldpress.store.files import explained, scratch_file
 
 Digests = npt.NDArray[np.uint64]
 """(2, n): the two halves of 128-bit digests, each of them contiguous."""
@@ -33,8 +34,13 @@ def parse_hashes(hashes: Sequence[str]) -> Digests:
 
 def hash_strings(strings: Iterable[str]) -> list[str]:
     r"""A digest of 32 hexadecimal digits for any string; a lone surrogate counts as the ``\udXXX`` it is stored as."""
-    encoded = (string.encode("utf-8", "backslashreplace") for string in strings)
+    encoded = map(_encode, strings)
     return [hashlib.blake2b(string, digest_size=16).hexdigest() for string in encoded]
+
+
+def as_stored(string: str) -> str:
+    r"""A string as the store has it: a lone surrogate is written ``\udXXX``."""
+    return _encode(string).decode()
 
 
 class DigestIndex:
@@ -56,7 +62,8 @@ class DigestIndex:
         for digest, value in zip(digests, values, strict=True):
             self._recent[digest] = min(value, self._recent.get(digest, value))
         if len(self._recent) >= _RECENT:
-            self._freeze()
+            with explained(self._scratch):
+                self._freeze()
 
     def find(self, digests: Sequence[str]) -> list[int | None]:
         """The value of each digest; None for one that is not there."""
@@ -87,25 +94,34 @@ class KeyLog:
     """Strings by number, appended in order."""
 
     def __init__(self, scratch: Path) -> None:
-        self._text = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  (lives as long as the log)
-        self._ends = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
-        self._size = 0
+        self._scratch, self._size = scratch, 0
+        with explained(scratch):
+            # Unbuffered: what did not fit on a full disk is not tried again when the file is closed.
+            self._text, self._ends = scratch_file(scratch), scratch_file(scratch)
 
     def extend(self, keys: Iterable[str]) -> None:
         """Append strings."""
-        encoded = [key.encode("utf-8", "backslashreplace") for key in keys]
+        encoded = [_encode(key) for key in keys]
         ends = self._size + np.cumsum([len(key) for key in encoded], dtype=np.int64)
-        self._text.write(b"".join(encoded))
-        self._ends.write(ends.tobytes())
+        with explained(self._scratch):
+            _write(self._text, b"".join(encoded))
+            _write(self._ends, ends.tobytes())
         self._size = int(ends[-1]) if len(ends) else self._size
-        self._text.flush()
-        self._ends.flush()
 
     def __getitem__(self, number: int) -> str:
         first = max(number - 1, 0)
         ends = np.frombuffer(os.pread(self._ends.fileno(), 16, first * 8), np.int64)
         begin, end = (0, int(ends[0])) if number == 0 else (int(ends[0]), int(ends[1]))
         return os.pread(self._text.fileno(), end - begin, begin).decode()
+
+
+def _encode(string: str) -> bytes:
+    return string.encode("utf-8", "backslashreplace")
+
+
+def _write(file: IO[bytes], content: bytes) -> None:
+    while content:
+        content = content[file.write(content) :]
 
 
 def _search(keys: Digests, wanted: Digests) -> npt.NDArray[np.int64]:
@@ -123,7 +139,6 @@ def _search(keys: Digests, wanted: Digests) -> npt.NDArray[np.int64]:
 
 def _map(array: npt.NDArray[Any], scratch: Path) -> npt.NDArray[Any]:
     """The same array in an unlinked file, mapped: memory that the system may take back."""
-    with tempfile.TemporaryFile(dir=scratch) as file:
+    with scratch_file(scratch) as file:
         array.tofile(file)
-        file.flush()
         return np.memmap(file, dtype=array.dtype, mode="r", shape=array.shape)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from coldpress.errors import StoreError
 
 NPY_HEADER_BYTES = 128
 LOCK_NAME = ".lock"
+SCRATCH_PREFIX = ".scratch-"
 _HASH_CHUNK = 1 << 20
 
 
@@ -31,6 +34,11 @@ def npy_header(rows: int, dim: int, dtype: str) -> bytes:
 def temporary(path: Path) -> Path:
     """Where `path` is written before it is renamed: hidden, so that no glob of a reader finds it."""
     return path.with_name(f".{path.name}.tmp")
+
+
+def scratch_file(directory: Path) -> IO[bytes]:
+    """An unbuffered file without a name; where a system cannot do that it has one for a moment, told by its prefix."""
+    return tempfile.TemporaryFile(dir=directory, prefix=SCRATCH_PREFIX, buffering=0)
 
 
 def sync_file(path: Path) -> None:

@@ -56,6 +56,12 @@ class Shard:
         """Relative path of its outcomes: the only file that can be of a later generation."""
         return next(name for name in self.files if name.startswith("outcomes/"))
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `asdict` takes five times as long, and there may be thousands of shards."""
+        files = {name: {"size": file.size, "sha256": file.sha256} for name, file in self.files.items()}
+        counts = {"inputs": self.inputs, "rows": self.rows, "failed": self.failed, "duplicates": self.duplicates}
+        return {**counts, "files": files}
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -106,7 +112,7 @@ class Manifest:
             "metadata_schema": None if self.schema is None else [list(column) for column in self.schema],
             "passes": self.passes,
             "complete": self.complete,
-            "shards": [asdict(shard) for shard in self.shards],
+            "shards": [shard.to_json() for shard in self.shards],
         }
 
     @classmethod
@@ -143,6 +149,9 @@ class Manifest:
             expected = {*shard_files(self.outputs, number)[:-1], outcomes_file(number, _generation(shard.outcomes))}
             if set(shard.files) != expected:
                 raise ValueError(f"shard {number} lists {sorted(shard.files)}")
+            counts = (shard.inputs, shard.rows, shard.failed, shard.duplicates)
+            if any(not isinstance(n, int) or n < 0 for n in counts) or shard.inputs != shard.rows + shard.failed:
+                raise ValueError(f"shard {number} counts {counts}, which does not add up")
 
 
 def _shard(values: Mapping[str, Any]) -> Shard:
@@ -199,7 +208,10 @@ def shard_files(outputs: Sequence[StoredOutput], number: int) -> list[str]:
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Replace the manifest atomically."""
-    text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=True) + "\n"
+    values = manifest.to_json()
+    shards = ",\n".join(f"  {json.dumps(shard)}" for shard in values.pop("shards"))  # a line each, four times as fast
+    head = json.dumps(values, indent=1).removesuffix("\n}")
+    text = f'{head},\n "shards": [\n{shards}\n ]\n}}\n'
     write_atomically(root / MANIFEST_NAME, text.encode())
 
 
@@ -211,15 +223,33 @@ def read_manifest(root: Path) -> Manifest:
     StoreError
         If it is missing, damaged or of a newer format version, or if a listed file is missing or cut off.
     """
+    content = _manifest_content(root)
+    while True:
+        try:
+            return _parse_manifest(root, content)
+        except StoreError:
+            # A writer that has moved failures removes old outcomes once the manifest lists the new ones.
+            before, content = content, _manifest_content(root)
+            if content == before:
+                raise
+
+
+def _manifest_content(root: Path) -> bytes:
     path = root / MANIFEST_NAME
     try:
-        values = json.loads(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError as error:
         what = "has no manifest.json: not a store" if root.is_dir() else "no such directory"
         raise StoreError(f"{root}: {what}; expected a directory written by 'coldpress embed'") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+
+
+def _parse_manifest(root: Path, content: bytes) -> Manifest:
+    path = root / MANIFEST_NAME
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path}: damaged, not valid JSON ({error}); restore it, or embed again") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT_NAME:
         raise StoreError(f'{path}: not the manifest of a store, expected "format": "{FORMAT_NAME}"')

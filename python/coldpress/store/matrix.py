@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class ShardedMatrix:
         self._paths, self._rows, self._dim = tuple(paths), tuple(rows), dim
         self._starts = np.concatenate([[0], np.cumsum(self._rows, dtype=np.int64)]).astype(np.int64)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self._load = lru_cache(maxsize=_OPEN_SHARDS)(self._map)
+        # Not a method: a cache that held `self` would keep its files open until the cycle is found, 487 at a time.
+        self._load = lru_cache(maxsize=_OPEN_SHARDS)(partial(_map_shard, self._paths, self._rows, dim, self.dtype))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -138,8 +139,9 @@ class ShardedMatrix:
                 out[positions] = self._load(number)[rows[positions] - self._starts[number]]
         return out
 
-    def _map(self, number: int) -> Matrix:
-        return map_matrix(self._paths[number], self._rows[number], self._dim, self.dtype).view(np.ndarray)
+
+def _map_shard(paths: Sequence[Path], rows: Sequence[int], dim: int, dtype: np.dtype[Any], number: int) -> Matrix:
+    return map_matrix(paths[number], rows[number], dim, dtype).view(np.ndarray)
 
 
 def open_output(root: Path, manifest: Manifest, output: StoredOutput) -> ShardedMatrix | Matrix:

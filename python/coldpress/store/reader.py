@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from coldpress.errors import StoreError
 from coldpress.store.files import sha256
 from coldpress.store.keys import Keys
 from coldpress.store.manifest import Manifest, check_size, metadata_file, read_manifest
 from coldpress.store.matrix import Matrix, ShardedMatrix, iter_blocks, open_output
+from coldpress.store.schema import open_parquet
 from coldpress.types import Certificate, Fingerprint
 
 
@@ -183,7 +182,7 @@ class EmbeddingStore:
         """(key, reason) of every input that failed, without holding all outcomes in memory."""
         for shard in self._manifest.shards:
             if shard.failed:
-                with _opened(self.path / shard.outcomes) as file:
+                with open_parquet(self.path / shard.outcomes) as file:
                     for batch in file.iter_batches():
                         failed = batch.filter(pc.equal(batch.column("status"), pa.scalar("failed")))
                         yield from zip(
@@ -214,19 +213,10 @@ class EmbeddingStore:
     def _read_tables(self, names: Sequence[str], columns: Sequence[str] | None, *, empty: Sequence[str]) -> pa.Table:
         tables = []
         for name in names:
-            with _opened(self.path / name) as file:
+            with open_parquet(self.path / name) as file:
                 wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
                 tables.append(file.read(columns=wanted))
         if not tables:
             return pa.table({name: pa.array([], pa.string()) for name in empty})
         # A shard without a single row, written before any row had fixed the columns, has fewer of them.
         return pa.concat_tables(tables, promote_options="default")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path}: cannot be read: {error}; restore it, or embed again") from error

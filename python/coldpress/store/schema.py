@@ -9,7 +9,9 @@ joined again by key.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -43,14 +45,16 @@ class GrowingTable:
     def __init__(self, types: ColumnTypes) -> None:
         self.types = dict(types)
         self._chunks: dict[str, list[pa.Array[Any]]] = {name: [to_arrow([], kind)[0]] for name, kind in types}
+        self._rows = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._chunks[next(iter(self.types))]))
+        return self._rows
 
     def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add a chunk of rows, given by column."""
         for name, values in columns.items():
             self._chunks[name].append(to_arrow(values, self.types[name])[0])
+        self._rows += len(next(iter(columns.values())))
 
     def column(self, name: str) -> pa.Array[Any]:
         """All values of a column in one piece: how a table is cut into chunks would show in its parquet file."""
@@ -148,6 +152,22 @@ def write_parquet(table: pa.Table, file: IO[bytes]) -> None:
         compression_level=3,
         use_dictionary=dictionary or False,  # type: ignore[arg-type]  # the stubs lack the list of columns
     )
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file of the store; raises `StoreError` if it is damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: cannot be read: {error}; restore it, or embed again") from error
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a file of the store, or some of its columns; raises `StoreError` if it is damaged."""
+    with open_parquet(path) as file:
+        return file.read(columns=None if columns is None else list(columns))
 
 
 def _infer(values: Iterable[Scalar]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,20 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from coldpress.errors import StoreError
 from coldpress.store import manifest as layout
 from coldpress.store.files import NPY_HEADER_BYTES, npy_header, sha256, sync_file, temporary
 from coldpress.store.matrix import open_output
-from coldpress.store.schema import OUTCOME_TYPES, ColumnTypes, GrowingTable, MetadataColumns, base_types, write_parquet
+from coldpress.store.schema import (
+    OUTCOME_TYPES,
+    ColumnTypes,
+    GrowingTable,
+    MetadataColumns,
+    base_types,
+    read_parquet,
+    write_parquet,
+)
 from coldpress.types import Failed, Results
 
 
@@ -129,14 +136,17 @@ class ShardWriter:
             _sync_and_close(file)
 
 
-def without_failures(root: Path, shard: layout.Shard, number: int, keys: Set[str]) -> layout.Shard:
-    """The same shard after `keys`, which had failed in it, have found a place elsewhere.
+def without_failures(root: Path, shard: layout.Shard, number: int, keys: Mapping[str, int]) -> layout.Shard:
+    """The same shard after so many inputs of these keys, which had failed in it, have found a place elsewhere.
 
     The new outcomes get a name of their own: until the manifest lists it, the store is as it was.
     """
-    outcomes = pq.read_table(root / shard.outcomes)
-    entries = zip(outcomes.column("key").to_pylist(), outcomes.column("status").to_pylist(), strict=True)
-    gone = [status == "failed" and key in keys for key, status in entries]
+    outcomes = read_parquet(root / shard.outcomes)
+    left, gone = dict(keys), []
+    for key, status in zip(outcomes.column("key").to_pylist(), outcomes.column("status").to_pylist(), strict=True):
+        gone.append(status == "failed" and left.get(str(key), 0) > 0)
+        if gone[-1]:
+            left[str(key)] -= 1
     name = layout.next_outcomes_file(shard.outcomes, number)
     with temporary(root / name).open("wb") as file:
         write_parquet(outcomes.filter(pa.array([not moved for moved in gone])), file)

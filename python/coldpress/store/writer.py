@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from coldpress.errors import FingerprintMismatch, StoreError
-from coldpress.store.files import LOCK_NAME, DirectoryLock, explained, sync_file, temporary
+from coldpress.store.files import LOCK_NAME, SCRATCH_PREFIX, DirectoryLock, explained, sync_file, temporary
 from coldpress.store.manifest import (
     DTYPES,
     MANIFEST_NAME,
@@ -22,7 +24,7 @@ from coldpress.store.manifest import (
     shard_files,
     write_manifest,
 )
-from coldpress.store.schema import check_metadata
+from coldpress.store.schema import check_metadata, read_parquet
 from coldpress.store.shard import ShardWriter, without_failures
 from coldpress.types import Certificate, Fingerprint, Results
 
@@ -97,7 +99,7 @@ class StoreWriter:
         self.path = Path(path)
         asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, plan_outputs(dims))
         self._shard: ShardWriter | None = None
-        self._failed_in: dict[str, int] = {}
+        self._failed_in: dict[str, tuple[int, ...]] = {}
         self._warned: set[str] = set()
         self._closed = False
         with explained(self.path):
@@ -154,18 +156,20 @@ class StoreWriter:
         """
         for number, shard in enumerate(self._manifest.shards):
             if shard.failed:
-                self._failed_in |= dict.fromkeys(_failed_keys(self.path / shard.outcomes), number)
+                home = (number,)
+                for key in _failed_keys(self.path / shard.outcomes):  # once for each input, should a key be repeated
+                    self._failed_in[key] = self._failed_in.get(key, ()) + home
         return self._failed_in.keys()
 
     @property
     def certificate(self) -> Certificate | None:
-        """The fidelity certificate. It can be set once, before the first shard is committed with it."""
+        """The fidelity certificate. It can be set once, before the first shard with a row is committed."""
         return self._manifest.certificate
 
     @certificate.setter
     def certificate(self, certificate: Certificate) -> None:
-        if self._manifest.certificate is not None or self._manifest.shards:
-            raise StoreError(f"{self.path}: the certificate is set before the first shard, and only once")
+        if self._manifest.certificate is not None or self._manifest.rows:
+            raise StoreError(f"{self.path}: the certificate is set before the first row, and only once")
         self._manifest = replace(self._manifest, certificate=certificate)
 
     def write(self, results: Results) -> None:
@@ -196,10 +200,15 @@ class StoreWriter:
             raise
 
     def end_shard(self) -> None:
-        """Commit the shard under way though it may not be full, if there is one."""
-        if self._shard is not None:
+        """Commit the shard under way though it may not be full, if there is one. If that fails, the writer closes."""
+        if self._shard is None:
+            return
+        try:
             with explained(self.path):
                 self._commit(self._shard)
+        except BaseException:
+            self.close()
+            raise
 
     def finish(self) -> None:
         """Commit what is left and mark the store complete; without this call the last partial shard is dropped."""
@@ -233,10 +242,10 @@ class StoreWriter:
         self.close()
 
     def _begin(self, asked: Manifest) -> Manifest:
-        if (self.path / MANIFEST_NAME).exists():
-            manifest = read_manifest(self.path)
+        manifest = read_manifest(self.path) if (self.path / MANIFEST_NAME).exists() else None
+        if manifest is not None and manifest.shards:
             _check_same(self.path, manifest, asked)
-        else:
+        else:  # nothing is in it that other settings could spoil: a run was refused or ended before its first shard
             manifest = asked
             write_manifest(self.path, manifest)
         directories = {(self.path / name).parent for name in shard_files(manifest.outputs, 0)}
@@ -249,19 +258,33 @@ class StoreWriter:
 
     def _commit(self, shard: ShardWriter | None, *, complete: bool = False) -> None:
         manifest = self._manifest
+        moved = self._moved(shard.keys) if shard is not None and self._failed_in else {}
         if shard is not None:
-            moved = {key: self._failed_in.pop(key) for key in shard.keys if key in self._failed_in}
             shards = list(manifest.shards)
-            for number in set(moved.values()):
-                keys = {key for key, home in moved.items() if home == number}
+            for number, keys in moved.items():
                 shards[number] = without_failures(self.path, shards[number], number, keys)
             committed, schema = shard.commit(manifest.schema, self._warned)
             manifest = replace(manifest, shards=(*shards, committed), schema=schema)
         manifest = replace(manifest, complete=complete, passes=manifest.passes + complete)
         write_manifest(self.path, manifest)
         before, self._manifest, self._shard = self._manifest, manifest, None
-        for name in {shard.outcomes for shard in before.shards} - {shard.outcomes for shard in manifest.shards}:
-            (self.path / name).unlink(missing_ok=True)
+        for number, keys in moved.items():
+            for key, count in keys.items():
+                self._failed_in[key] = self._failed_in[key][count:]
+                if not self._failed_in[key]:
+                    del self._failed_in[key]
+            (self.path / before.shards[number].outcomes).unlink(missing_ok=True)
+
+    def _moved(self, keys: Sequence[str]) -> dict[int, Counter[str]]:
+        """How many failures of which key leave which shard, now that there are rows for these keys."""
+        moved: dict[int, Counter[str]] = {}
+        taken: Counter[str] = Counter()
+        for key in keys:
+            homes = self._failed_in.get(key, ())
+            if taken[key] < len(homes):
+                moved.setdefault(homes[taken[key]], Counter())[key] += 1
+                taken[key] += 1
+        return moved
 
     def _remove_leftovers(self, manifest: Manifest) -> None:
         """Delete what a killed run has left: temporary files, and files renamed but never listed in the manifest."""
@@ -270,6 +293,8 @@ class StoreWriter:
             for entry in (self.path / directory).iterdir():
                 if _PART.fullmatch(entry.name) and str(directory / entry.name) not in listed:
                     entry.unlink()
+        for entry in self.path.glob(f"{SCRATCH_PREFIX}*"):
+            entry.unlink()
 
     def _check_results(self, results: Results) -> None:
         """The engine's side of the contract, checked because a row out of step would damage the store silently."""
@@ -331,5 +356,6 @@ def _check_same(path: Path, found: Manifest, asked: Manifest) -> None:
 
 
 def _failed_keys(outcomes: Path) -> list[str]:
-    failed = pq.read_table(outcomes, columns=["key"], filters=[("status", "=", "failed")])
-    return [str(key) for key in failed.column(0).to_pylist()]
+    table = read_parquet(outcomes, ["key", "status"])
+    failed = table.filter(pc.equal(table.column("status"), pa.scalar("failed")))
+    return [str(key) for key in failed.column("key").to_pylist()]
