@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,7 +33,11 @@ Sources = Annotated[
         show_default=False,
     ),
 ]
-StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Written by coldpress embed.", show_default=False)]
+StorePath = Annotated[
+    str,
+    typer.Argument(metavar="STORE", help="Written by coldpress embed: a directory or a URL.", show_default=False),
+]
+"""Never a Path: that would make one slash of the two in a URL."""
 TextColumn = Annotated[
     str | None,
     typer.Option(

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from coldpress.errors import FingerprintMismatch, StoreError
 from coldpress.store import EmbeddingStore
 from coldpress.store.digests import DigestIndex, KeyLog
 from coldpress.store.manifest import Manifest, metadata_file
+from coldpress.store.root import Root
+from coldpress.store.tables import opened_table
 from coldpress.types import Fingerprint
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,9 @@ class KnownRows:
     Rows are numbered as the store will number them. Lookups are safe from several threads.
     """
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: Root, manifest: Manifest) -> None:
         self._lock = threading.Lock()
-        self._index, self._keys = DigestIndex(root), KeyLog(root)
+        self._index, self._keys = DigestIndex(root.directory), KeyLog(root.directory)
         self._rows = 0
         for hashes, keys in read_rows(root, manifest):
             self._index.add(hashes, range(self._rows, self._rows + len(keys)))
@@ -71,7 +72,7 @@ class ReusedRows:
         If it has other outputs, or keeps less of a vector than the new store wants.
     """
 
-    def __init__(self, path: Path, fingerprint: Fingerprint, dims: Mapping[str, int], dtype: str) -> None:
+    def __init__(self, path: str | Path, fingerprint: Fingerprint, dims: Mapping[str, int], dtype: str) -> None:
         self.store = EmbeddingStore(path)
         manifest = self.store.manifest
         if manifest.fingerprint.digest != fingerprint.digest:
@@ -84,8 +85,8 @@ class ReusedRows:
             raise StoreError(
                 f"{path}: cannot be reused: has {found} as {manifest.dtype}, this run needs {dict(dims)} as {dtype}"
             )
-        self._index, row = DigestIndex(path), 0
-        for hashes, keys in read_rows(path, manifest):
+        self._index, row = DigestIndex(self.store.root.directory), 0
+        for hashes, keys in read_rows(self.store.root, manifest):
             self._index.add(hashes, range(row, row + len(keys)))
             row += len(keys)
         self._lock = threading.Lock()
@@ -103,11 +104,11 @@ class ReusedRows:
         }
 
 
-def read_rows(root: Path, manifest: Manifest) -> Iterator[_HashedKeys]:
+def read_rows(root: Root, manifest: Manifest) -> Iterator[_HashedKeys]:
     """Content hashes and keys of all committed rows, a part of a shard at a time."""
     for number, shard in enumerate(manifest.shards):
         if shard.rows:
-            with pq.ParquetFile(root / metadata_file(number)) as file:
+            with opened_table(root, metadata_file(number)) as file:
                 for batch in file.iter_batches(columns=["content_hash", "key"]):
                     hashes, keys = batch.column("content_hash").to_pylist(), batch.column("key").to_pylist()
                     yield [str(value) for value in hashes], [str(value) for value in keys]

@@ -36,7 +36,7 @@ class RunOptions:
     workers: int
     on_error: str = "skip"
     retry_failed: bool = False
-    reuse: Path | None = None
+    reuse: str | Path | None = None
     on_progress: Callable[[Progress], None] | None = None
     should_stop: Callable[[], bool] | None = None
 
@@ -106,8 +106,8 @@ class _Run:
             ReusedRows(options.reuse, manifest.fingerprint, dims, manifest.dtype) if options.reuse is not None else None
         )
         self.again = writer.retry() if options.retry_failed else frozenset()
-        self.todo = Todo(source, writer.path, manifest, preprocess.modality, self.again)
-        self.assembler = Assembler(compute, KnownRows(writer.path, manifest), self.reuse)
+        self.todo = Todo(source, writer.root, manifest, preprocess.modality, self.again)
+        self.assembler = Assembler(compute, KnownRows(writer.root, manifest), self.reuse)
         self.uncertified = manifest.certificate is None and not manifest.shards
         self.counts, self.interrupted = _Counts(), False
         self.seconds: dict[str, float] = {"certify": 0.0, "compute": 0.0, "wait_input": 0.0}

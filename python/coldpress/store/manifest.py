@@ -6,11 +6,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from coldpress.errors import StoreError
-from coldpress.store.files import write_atomically
+from coldpress.store.root import Root
 from coldpress.types import Certificate, Fingerprint
 
 MANIFEST_NAME = "manifest.json"
@@ -197,13 +196,13 @@ def shard_files(outputs: Sequence[StoredOutput], number: int) -> list[str]:
     return [*(matrix_file(output, number) for output in outputs), metadata_file(number), outcomes_file(number)]
 
 
-def write_manifest(root: Path, manifest: Manifest) -> None:
+def write_manifest(root: Root, manifest: Manifest) -> None:
     """Replace the manifest atomically."""
     text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=True) + "\n"
-    write_atomically(root / MANIFEST_NAME, text.encode())
+    root.replace(MANIFEST_NAME, text.encode())
 
 
-def read_manifest(root: Path) -> Manifest:
+def read_manifest(root: Root) -> Manifest:
     """Read and check ``manifest.json``, and that the files it lists are there in full length.
 
     Raises
@@ -211,14 +210,14 @@ def read_manifest(root: Path) -> Manifest:
     StoreError
         If it is missing, damaged or of a newer format version, or if a listed file is missing or cut off.
     """
-    path = root / MANIFEST_NAME
+    path = f"{root}/{MANIFEST_NAME}"
     try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        what = "has no manifest.json: not a store" if root.is_dir() else "no such directory"
+        values = json.loads(root.read(MANIFEST_NAME))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "has no manifest.json: not a store" if _is_directory(root) else "no such directory"
         raise StoreError(f"{root}: {what}; expected a directory written by 'coldpress embed'") from error
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise StoreError(f"{path}: damaged, not valid JSON ({error}); restore it, or embed again") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT_NAME:
@@ -232,17 +231,41 @@ def read_manifest(root: Path) -> Manifest:
         manifest = Manifest.from_json(values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"{path}: damaged ({type(error).__name__}: {error}); restore it, or embed again") from error
-    for shard in manifest.shards:
-        for name, stored in shard.files.items():
-            check_size(root / name, stored)
+    check_sizes(root, manifest)
     return manifest
 
 
-def check_size(path: Path, stored: StoredFile) -> None:
-    """Raise `StoreError` unless the file is there with its full length."""
+def check_sizes(root: Root, manifest: Manifest) -> None:
+    """Raise `StoreError` unless every listed file is there with its full length. One listing a directory."""
+    sizes: dict[str, Mapping[str, int]] = {}
+    for shard in manifest.shards:
+        for path, stored in shard.files.items():
+            directory, _, name = path.rpartition("/")
+            if directory not in sizes:
+                sizes[directory] = _listing(root, directory)
+            size = sizes[directory].get(name)
+            if size is None:
+                raise StoreError(
+                    f"{root}/{path}: cannot be read: No such file or directory; restore it, or embed again"
+                )
+            if size != stored.size:
+                raise StoreError(
+                    f"{root}/{path}: damaged: {size} bytes, expected {stored.size}; restore it, or embed again"
+                )
+
+
+def _listing(root: Root, directory: str) -> Mapping[str, int]:
     try:
-        size = path.stat().st_size
+        return root.listing(directory)
+    except FileNotFoundError:
+        return {}
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}; restore it, or embed again") from error
-    if size != stored.size:
-        raise StoreError(f"{path}: damaged: {size} bytes, expected {stored.size}; restore it, or embed again")
+        raise StoreError(f"{root}/{directory}: cannot be read: {error.strerror or error}") from error
+
+
+def _is_directory(root: Root) -> bool:
+    try:
+        root.listing("")
+    except OSError:
+        return False
+    return True
