@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from coldpress._urls import is_url
+
 if TYPE_CHECKING:
     from coldpress.data import Columns
+
+
+def local_path(value: str) -> Path:
+    """Parse a path; of a URL it would silently become a directory here with the name of the protocol."""
+    if is_url(value):
+        raise typer.BadParameter(f"{value}: is a URL, expected a path of this machine")
+    return Path(value)
+
 
 _READING, _MODEL, _MACHINE = "Reading", "Model", "Machine"
 

@@ -93,9 +93,15 @@ class LockObject:
         except FileExistsError:
             return  # somebody was quicker: the caller reads who
         except Exception:  # no exclusive creation here, or no directory yet: put_file makes those above it
-            with tempfile.TemporaryDirectory() as directory, os_errors():
-                (Path(directory) / "lock").write_bytes(content)
-                self._filesystem.put_file(str(Path(directory) / "lock"), self._path)
+            try:
+                with tempfile.TemporaryDirectory() as directory, os_errors():
+                    (Path(directory) / "lock").write_bytes(content)
+                    self._filesystem.put_file(str(Path(directory) / "lock"), self._path)
+            except OSError:
+                with suppress(OSError):
+                    if self._read() == {}:  # cut off: it would name nobody and stop everybody
+                        self._remove()
+                raise
 
     def _refusal(self, holder: Mapping[str, Any]) -> StoreError:
         who = "somebody"

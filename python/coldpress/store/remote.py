@@ -68,12 +68,12 @@ class RemoteRoot:
             return self._mirror
 
     def holds(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether there is such a JSON file, or a whole copy that was written before it."""
         try:
             with os_errors():  # fsspec's own isfile says no where it should say that it cannot know
                 return bool(self._filesystem.info(self._fresh(name))["type"] == "file")
         except FileNotFoundError:
-            return False
+            return _is_whole(self._read(_spare(name)))
 
     def listing(self, directory: str) -> dict[str, int]:
         """The entries of a directory with their sizes in bytes, -1 for directories."""
@@ -92,9 +92,11 @@ class RemoteRoot:
 
     def read(self, name: str) -> bytes:
         """A JSON file as it is now; where a crash has cut it off, the copy that was written before it."""
-        content = self._read(name)
-        if not _is_whole(content) and _is_whole(spare := self._read(_spare(name))):
-            content = spare
+        content = None
+        for place in (name, _spare(name), name):  # once more, in case its writer has just finished
+            content = self._read(place)
+            if _is_whole(content):
+                break
         if content is None:
             raise FileNotFoundError(f"{self}/{name}")
         return content

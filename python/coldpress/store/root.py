@@ -40,7 +40,7 @@ class Root(Protocol):
         """A directory here: new files are prepared in it under their names before `publish`; scratch files too."""
 
     def holds(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether there is something for `read`."""
 
     def listing(self, directory: str) -> dict[str, int]:
         """The entries of a directory with their sizes in bytes, -1 for directories."""

@@ -319,7 +319,7 @@ def _prepare(root: Root) -> None:
         raise StoreError(f"{root}: is a file, expected a directory for the store; choose another output") from error
     except FileNotFoundError:
         entries = {}
-    if MANIFEST_NAME not in entries:
+    if not root.holds(MANIFEST_NAME):
         ours = {LOCK_NAME, temporary(Path(MANIFEST_NAME)).name}  # of a run killed in its first moment
         if foreign := sorted(entries.keys() - ours):
             raise StoreError(
