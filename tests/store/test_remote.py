@@ -40,6 +40,14 @@ with sample.open(sys.argv[2], shard_rows=20) as writer:
 """
 
 
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary directories are made, also by the processes that these tests kill."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    return tmp_path / "scratch"
+
+
 @pytest.fixture
 def bucket(tmp_path: Path) -> Iterator[str]:
     Bucket.tell()
@@ -66,7 +74,11 @@ def without_lock(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def child(url: str, stop: int = 2000) -> subprocess.Popen[str]:
     package = Path(coldpress.store.__file__).parents[2]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])}
+    env = {
+        **os.environ,
+        "TMPDIR": tempfile.gettempdir(),
+        "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), url, str(stop)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
@@ -212,15 +224,9 @@ class TestLock:
 
 
 class TestMirror:
-    @pytest.fixture(autouse=True)
-    def scratch(self, tmp_path, monkeypatch):
-        (tmp_path / "scratch").mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-        return tmp_path / "scratch"
-
     @staticmethod
     def parts(scratch: Path) -> int:
-        return len([path for path in scratch.rglob("*") if path.is_file()])
+        return len([path for path in scratch.rglob("*.*") if path.is_file() and path.name != ".lock"])
 
     def test_it_holds_a_few_files_however_large_the_store(self, scratch, memory, sample, monkeypatch):
         monkeypatch.setattr(remote, "_KEPT_BYTES", 0)
@@ -250,6 +256,19 @@ class TestMirror:
         gc.collect()
         assert not list(scratch.iterdir())
 
+    def test_that_of_a_killed_process_goes_with_the_next_store(self, scratch, memory, bucket, sample):
+        process = child(bucket)
+        assert process.stdout.readline() == "open\n", process.communicate()[1]
+        process.send_signal(signal.SIGSTOP)
+        (left,) = scratch.glob("coldpress-store-*")
+        for signalled, exists in ((signal.SIGSTOP, True), (signal.SIGKILL, False)):
+            process.send_signal(signalled)
+            if not exists:
+                process.communicate()
+            os.utime(left, (0, 0))
+            sample.build(f"{memory}/{exists}")
+            assert left.exists() == exists
+
     def test_a_file_that_arrives_short_is_no_vector(self, bucket, sample):
         store = EmbeddingStore(sample.build(bucket))
         Bucket.short_downloads = True
@@ -257,6 +276,12 @@ class TestMirror:
             store.embeddings[8]
         Bucket.short_downloads = False
         assert store.embeddings[8].shape == (6,)
+
+
+def test_a_file_url_is_a_path(tmp_path, sample, snapshot):
+    sample.build(f"file://{tmp_path}/url")
+    assert EmbeddingStore(f"file://{tmp_path}/url").path == tmp_path / "url"
+    assert snapshot(tmp_path / "url") == snapshot(sample.build(tmp_path / "path"))
 
 
 class TestRefusals:

@@ -12,19 +12,24 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from coldpress._urls import open_filesystem, os_errors
 from coldpress.errors import StoreError
-from coldpress.store.files import LOCK_NAME, temporary
+from coldpress.store.files import LOCK_NAME, DirectoryLock, temporary
 from coldpress.store.lock_object import LockObject
 
 _KEPT_BYTES, _KEPT_FILES = 1 << 30, 16
 """Fetched and published files stay here up to so many bytes; the last few always, they may be about to be opened."""
+
+_MIRROR = "coldpress-store-"
+_NEWBORN_S = 60
 
 
 class RemoteRoot:
@@ -60,11 +65,12 @@ class RemoteRoot:
 
     @property
     def directory(self) -> Path:
-        """A temporary directory, made at the first use and gone with this object."""
+        """A temporary directory (where TMPDIR says), made at the first use and gone with this object."""
         with self._mutex:
             if self._mirror is None:
-                self._mirror = Path(tempfile.mkdtemp(prefix="coldpress-store-"))
-                weakref.finalize(self, _delete, self._mirror, os.getpid())
+                _sweep()
+                self._mirror = Path(tempfile.mkdtemp(prefix=_MIRROR))
+                weakref.finalize(self, _delete, self._mirror, DirectoryLock(self._mirror), os.getpid())
             return self._mirror
 
     def holds(self, name: str) -> bool:
@@ -205,7 +211,18 @@ def _is_whole(content: bytes | None) -> bool:
         return False
 
 
-def _delete(mirror: Path, owner: int) -> None:
+def _delete(mirror: Path, lock: DirectoryLock, owner: int) -> None:
     """Not in a forked child: the directory is its parent's."""
     if os.getpid() == owner:
         shutil.rmtree(mirror, ignore_errors=True)
+        lock.release()
+
+
+def _sweep() -> None:
+    """Delete what killed processes have left: directories that nobody has locked, and that are no newborn ones."""
+    for mirror in Path(tempfile.gettempdir()).glob(f"{_MIRROR}*"):
+        with suppress(OSError, StoreError):
+            if time.time() - mirror.stat().st_mtime > _NEWBORN_S:
+                lock = DirectoryLock(mirror)
+                shutil.rmtree(mirror, ignore_errors=True)
+                lock.release()
