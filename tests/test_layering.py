@@ -14,7 +14,7 @@ import coldpress
 
 PACKAGE = Path(coldpress.__file__).parent
 LADDER = [
-    {"errors", "types", "_version"},
+    {"errors", "types", "_version", "_urls"},
     {"_library", "_image"},
     {"ops"},
     {"layers"},

@@ -226,14 +226,14 @@ class Extractor:
         on_progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Summary:
-        """Embed a source into a store on disk: from the start, from where a killed run ended, or what is new in it.
+        """Embed a source into a store: from the start, from where a killed run ended, or what is new in it.
 
         An input whose key is in the store already is passed over without a look at its content. Equal contents are
         computed once.
 
         Parameters
         ----------
-        out : directory of the store.
+        out : directory of the store, or a fsspec URL such as ``s3://bucket/store``.
         source : directory, file, pattern, URL, a list of those, a table, a Hugging Face or PyTorch dataset, or any
             iterable of items.
         dtype : how vectors are stored: ``float16`` or ``float32``.
@@ -275,7 +275,7 @@ class Extractor:
             workers=workers or _workers(self.modality),
             on_error=on_error,
             retry_failed=retry_failed,
-            reuse=None if reuse is None else Path(reuse),
+            reuse=reuse,
             settling_s=time.perf_counter() - begun,
             on_progress=on_progress,
             should_stop=should_stop,

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as npst
 from coldpress.errors import StoreError
 from coldpress.store import ShardedMatrix
 from coldpress.store.matrix import iter_blocks
+from coldpress.store.root import LocalRoot
 
 ROWS = (3, 0, 5, 1, 0, 4)
 N, D = sum(ROWS), 4
@@ -20,12 +21,11 @@ WHOLE = np.arange(N * D, dtype=np.float16).reshape(N, D)
 
 
 def build(directory: Path, rows=ROWS, whole=WHOLE) -> ShardedMatrix:
-    paths, start = [], 0
-    for number, count in enumerate(rows):
-        paths.append(directory / f"part-{number:05d}.npy")
-        np.save(paths[-1], whole[start : start + count])
+    names, start = [f"part-{number:05d}.npy" for number in range(len(rows))], 0
+    for name, count in zip(names, rows, strict=True):
+        np.save(directory / name, whole[start : start + count])
         start += count
-    return ShardedMatrix(paths, rows, whole.shape[1], str(whole.dtype))
+    return ShardedMatrix(LocalRoot(directory), names, rows, whole.shape[1], str(whole.dtype))
 
 
 @pytest.fixture(scope="module")

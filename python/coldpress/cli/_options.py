@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from coldpress._urls import is_url
+
 if TYPE_CHECKING:
     from coldpress.data import Columns
+
+
+def local_path(value: str) -> Path:
+    """Parse a path; of a URL it would silently become a directory here with the name of the protocol."""
+    if is_url(value):
+        raise typer.BadParameter(f"{value}: is a URL, expected a path of this machine")
+    return Path(value)
+
 
 _READING, _MODEL, _MACHINE = "Reading", "Model", "Machine"
 
@@ -34,7 +44,11 @@ Sources = Annotated[
         show_default=False,
     ),
 ]
-StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Written by coldpress embed.", show_default=False)]
+StorePath = Annotated[
+    str,
+    typer.Argument(metavar="STORE", help="Written by coldpress embed: a directory or a URL.", show_default=False),
+]
+"""Never a Path: that would make one slash of the two in a URL."""
 TextColumn = Annotated[
     str | None,
     typer.Option(

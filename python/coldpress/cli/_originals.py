@@ -22,7 +22,7 @@ class Originals:
         If it is not.
     """
 
-    def __init__(self, store: Path, index: VectorIndex) -> None:
+    def __init__(self, store: str, index: VectorIndex) -> None:
         from coldpress import EmbeddingStore
 
         self._store: EmbeddingStore = EmbeddingStore(store)

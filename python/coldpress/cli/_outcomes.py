@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -30,7 +29,7 @@ def reasons(store: EmbeddingStore, most: int = 10) -> dict[str, int]:
 
 
 def render_failures(
-    console: Console, first: Sequence[Mapping[str, str]], failed: int, where: Path | None = None
+    console: Console, first: Sequence[Mapping[str, str]], failed: int, where: object | None = None
 ) -> None:
     """The first few failures of `failed`, and where all of them are listed."""
     if not failed:
@@ -43,4 +42,4 @@ def render_failures(
     if failed > len(first):
         console.print(f"[dim]… and {failed - len(first):,} more[/]")
     if where is not None:
-        console.print(f"[dim]Every item's outcome:[/] {where / 'outcomes'}", soft_wrap=True)
+        console.print(f"[dim]Every item's outcome:[/] {where}/outcomes", soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -17,18 +17,14 @@ from coldpress.cli._progress import loading
 from coldpress.cli._summary import certificate_line
 from coldpress.cli.index import index_facts
 
-if TYPE_CHECKING:
-    from coldpress import EmbeddingStore
 
-
-def describe_store(path: Path) -> Result:
+def describe_store(path: str) -> Result:
     """A store: size, space, certificate, outcomes."""
     from coldpress import EmbeddingStore
 
     store = EmbeddingStore(path)
     dims = {name: int(store.output(name).shape[1]) for name in store.outputs}
-    num_bytes = directory_size(path)
-    failed, columns = reasons(store), _columns(store)
+    failed, columns = reasons(store), [name for name, _ in store.manifest.schema or ()]
     data = {
         "kind": "store",
         "path": str(path),
@@ -41,7 +37,7 @@ def describe_store(path: Path) -> Result:
         "complete": store.complete,
         "dims": dims,
         "dtype": store.dtype,
-        "bytes": num_bytes,
+        "bytes": store.nbytes,
         "columns": columns,
         "certificate": None if store.certificate is None else store.certificate.to_json(),
         "failure_reasons": failed,
@@ -55,7 +51,7 @@ def describe_store(path: Path) -> Result:
             "source": store.source,
             "state": "complete" if store.complete else Text("incomplete: run embed again to continue", "yellow"),
             "vectors": f"{listing(f'{name} {dim}' for name, dim in dims.items())}, {store.dtype}",
-            "on disk": size(num_bytes),
+            "on disk": size(store.nbytes),
             "inputs": f"{store.inputs:,}: {len(store) - store.duplicates:,} ok, {store.duplicates:,} duplicates, "
             f"{store.failed:,} failed",
             "columns": listing(columns, most=20),
@@ -72,14 +68,6 @@ def describe_store(path: Path) -> Result:
         _render_fingerprint(console, store.fingerprint.digest, store.fingerprint.fields)
 
     return Result(data, render)
-
-
-def _columns(store: EmbeddingStore) -> list[str]:
-    """Names of the metadata columns, from the first shard."""
-    import pyarrow.parquet as pq
-
-    first = next(iter(sorted((store.path / "metadata").glob("part-*.parquet"))), None)
-    return [] if first is None else list(pq.read_schema(first).names)
 
 
 def describe_index(path: Path) -> Result:

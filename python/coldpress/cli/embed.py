@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from coldpress._urls import is_url
 from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
 from coldpress.cli._outcomes import first_failures
@@ -43,7 +44,13 @@ def embed(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="STORE", help="Directory of the store.", show_default=False, rich_help_panel="Store")
+        str,
+        typer.Option(
+            metavar="STORE",
+            help="Directory of the store, or a URL such as s3://…",
+            show_default=False,
+            rich_help_panel="Store",
+        ),
     ],
     precision: options.PrecisionOption = options.Precision.AUTO,
     output: Annotated[
@@ -88,7 +95,7 @@ def embed(
         int, typer.Option(metavar="N", min=1, help="Inputs per shard, the unit of resuming.", rich_help_panel="Store")
     ] = 65_536,
     reuse: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="STORE", help="Copy the vectors of contents that STORE has.", rich_help_panel="Store"),
     ] = None,
     device: options.Device = "auto",
@@ -137,13 +144,18 @@ def embed(
     def render(console: Console) -> None:
         render_summary(console, summary, store)
         if not summary.interrupted:
-            console.print(f"\n[dim]Next:[/] coldpress index {out} --out {out.with_suffix('.index')}", soft_wrap=True)
+            console.print(f"\n[dim]Next:[/] coldpress index {out} --out {_index_beside(out)}", soft_wrap=True)
 
     status = stopping.exit_status if summary.interrupted else 0
     return Result({**summary.to_json(), "failures": first_failures(store)}, render, status=status)
 
 
-def _what_is_safe(out: Path) -> str:
+def _index_beside(out: str) -> Path:
+    """A name for the index: beside a local store, here for one behind a URL."""
+    return Path(out.rstrip("/").rpartition("/")[2] if is_url(out) else out).with_suffix(".index")
+
+
+def _what_is_safe(out: str) -> str:
     from coldpress import ColdpressError, EmbeddingStore
 
     try:
@@ -161,6 +173,6 @@ COMMAND = Command(
         "coldpress embed photos/ --model facebook/dinov2-small --out photos.store",
         "coldpress embed reviews.csv --label-column stars --model all-MiniLM-L6-v2 --out reviews.store",
         "coldpress embed photos/ --model facebook/dinov2-small --out photos.store --retry-failed",
-        "coldpress embed 's3://bucket/part-*.parquet' --model ./e5-small --prompt 'passage: ' --out passages.store",
+        "coldpress embed 's3://bucket/part-*.parquet' --model ./e5-small --prompt 'passage: ' --out s3://bucket/store",
     ),
 )

@@ -34,7 +34,10 @@ class Metric(str, Enum):
 
 def index(
     store: options.StorePath,
-    out: Annotated[Path, typer.Option(metavar="INDEX", help="Directory of the index.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="INDEX", help="Directory of the index.", parser=options.local_path, show_default=False),
+    ],
     kind: Annotated[
         Kind, typer.Option(help="exact compares with every row, ivf with clusters; auto: by the number of rows.")
     ] = Kind.AUTO,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from coldpress._urls import is_url
 from coldpress.cli import _machine, _things
 from coldpress.cli._command import Command, Result
 
@@ -21,9 +22,11 @@ def info(
     """Show what coldpress has to work with here, or what a model, store, index or head is."""
     if what is None:
         return _machine.describe()
+    from coldpress.store import is_store
+
+    if is_url(what) or is_store(what):
+        return _things.describe_store(what)
     path = Path(what)
-    if (path / "manifest.json").is_file():
-        return _things.describe_store(path)
     if (path / "index.json").is_file() and _format(path / "index.json") == "coldpress-index":
         return _things.describe_index(path)
     if (path / "head.safetensors").is_file():

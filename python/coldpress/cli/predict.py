@@ -53,9 +53,10 @@ def predict(
     from coldpress import EmbeddingStore
     from coldpress.cli._predictions import Predictions
     from coldpress.probes import Head
+    from coldpress.store import is_store
 
     opened = Head.open(head)
-    if len(sources) == 1 and (Path(sources[0]) / "manifest.json").is_file():
+    if len(sources) == 1 and is_store(sources[0]):
         if (text_column, image_column, key_column, limit, model) != (None,) * 5:
             raise typer.BadParameter(f"{sources[0]} is a store: options for reading and embedding are for a SOURCE")
         store = EmbeddingStore(sources[0])

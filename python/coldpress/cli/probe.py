@@ -30,9 +30,12 @@ def probe(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="HEAD", help="Directory of the head.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="HEAD", help="Directory of the head.", parser=options.local_path, show_default=False),
+    ],
     test_store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="STORE", help="Test on these items, not on a part split off.", rich_help_panel="Testing"),
     ] = None,
     test_size: Annotated[

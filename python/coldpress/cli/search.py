@@ -33,7 +33,7 @@ def search(
     ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Neighbours.", rich_help_panel="Query")] = 10,
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="STORE", help="Show labels and texts too, found through this store."),
     ] = None,
     output: Annotated[

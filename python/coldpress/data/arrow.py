@@ -14,6 +14,7 @@ from typing import cast
 import pyarrow as pa
 from pyarrow import ipc
 
+from coldpress._urls import is_url
 from coldpress.data import location as place
 from coldpress.data import tables
 from coldpress.data.rows import RowReader
@@ -46,7 +47,7 @@ class ArrowSource:
 
         Of compressed ones the `counted` column is decompressed, so it is a column of numbers where there is one.
         """
-        if any(place.is_url(location) for location in self.locations):
+        if any(is_url(location) for location in self.locations):
             return None
         try:
             return sum(batch.num_rows for location in self.locations for batch in _batches(location, [self.counted]))
@@ -88,7 +89,7 @@ def _opened(location: str, columns: list[str] | None) -> Iterator[tuple[pa.Schem
     """The schema of a file and its batches, reduced to some columns."""
     with place.open_binary(location) as stream:
         try:
-            if place.is_url(location):
+            if is_url(location):
                 source: pa.NativeFile = pa.PythonFile(cast(io.IOBase, stream), "r")
             else:
                 size = Path(location).stat().st_size

@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
+from coldpress._urls import describe
 from coldpress.data import location as place
 from coldpress.errors import SourceError
 
@@ -70,7 +71,7 @@ class _Reader(io.RawIOBase):
         try:
             data = self._content.read(len(buffer))
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-            reason = place.describe(error)
+            reason = describe(error)
             where = f"damaged after {self._position:,} bytes of its content" if self._position else "cannot be read"
             raise SourceError(f"{place.printable(self._location)}: {where}: {reason}") from error
         buffer[: len(data)] = data

@@ -16,22 +16,10 @@ from typing import IO, Any, Literal
 
 import fsspec
 
+from coldpress._urls import describe, is_url, open_filesystem
 from coldpress.errors import SourceError
 
 logger = logging.getLogger(__name__)
-
-
-def is_url(location: str) -> bool:
-    """Whether fsspec has to open it."""
-    return "://" in location
-
-
-def normalise(spec: str | os.PathLike[str]) -> str:
-    """A path or URL as one string: ``file://`` becomes a plain path, which is the fast way to open it."""
-    location = os.fspath(spec)
-    if location.startswith(("file://", "local://")):
-        return str(fsspec.core.url_to_fs(location)[1])
-    return location
 
 
 def join(directory: str, name: str) -> str:
@@ -184,12 +172,6 @@ def _filesystem(location: str) -> tuple[Any, str]:
     if "::" in location:
         raise SourceError(f"{location}: chained URLs cannot be listed; give the URL of the files themselves")
     try:
-        filesystem, path = fsspec.core.url_to_fs(location)
+        return open_filesystem(location)
     except (ImportError, ValueError) as error:
         raise SourceError(f"{location}: {error}") from error
-    return filesystem, str(path)
-
-
-def describe(error: Exception) -> str:
-    """The bare reason: ``No such file or directory`` rather than errno, text and path."""
-    return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from coldpress._urls import is_url, normalise
 from coldpress.data import location as place
 from coldpress.data import pattern as patterns
 from coldpress.data.folder import FilesSource, FolderSource, Selection
@@ -79,7 +80,7 @@ def _open(spec: Any, modality: Modality, columns: Columns) -> Source:
     specs = [spec] if isinstance(spec, str | os.PathLike) else spec
     if not (isinstance(specs, list | tuple) and all(isinstance(one, str | os.PathLike) for one in specs)):
         return _open_object(spec, modality, columns)
-    locations = [place.normalise(one) for one in specs]
+    locations = [normalise(one) for one in specs]
     if not locations:
         raise SourceError("no source given; name a directory, a file, a pattern or a URL")
     repeated = next((one for one, times in Counter(locations).items() if times > 1), None)
@@ -118,7 +119,7 @@ def _names(locations: Sequence[str]) -> list[str]:
 
 
 def _as_given(location: str) -> str:
-    return location if place.is_url(location) else place.printable(str(PurePosixPath(Path(location).as_posix())))
+    return location if is_url(location) else place.printable(str(PurePosixPath(Path(location).as_posix())))
 
 
 @dataclass

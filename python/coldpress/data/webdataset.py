@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 
+from coldpress._urls import is_url
 from coldpress.data import compression
 from coldpress.data import location as place
 from coldpress.data.folder import IMAGE_SUFFIXES
@@ -103,7 +104,7 @@ class TarSource:
 @contextmanager
 def _samples(location: str) -> Iterator[Iterator[_Sample]]:
     """Samples as (name, members), each member with its extension; to be read in order."""
-    can_seek = not (place.is_url(location) or compression.is_compressed(location))
+    can_seek = not (is_url(location) or compression.is_compressed(location))
     stream = place.open_binary(location) if can_seek else compression.open_stream(location)
     with stream:
         archive = Archive(stream, place.printable(location), can_seek=can_seek and stream.seekable())

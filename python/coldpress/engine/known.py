@@ -14,7 +14,8 @@ from coldpress.errors import FingerprintMismatch, StoreError
 from coldpress.store import EmbeddingStore
 from coldpress.store.digests import DigestIndex, KeyLog
 from coldpress.store.manifest import Manifest, metadata_file
-from coldpress.store.schema import open_parquet
+from coldpress.store.root import Root
+from coldpress.store.tables import opened_table
 from coldpress.types import Fingerprint
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,9 @@ class KnownRows:
     Rows are numbered as the store will number them. Lookups are safe from several threads.
     """
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: Root, manifest: Manifest) -> None:
         self._lock = threading.Lock()
-        self._index, self._keys = DigestIndex(root), KeyLog(root)
+        self._index, self._keys = DigestIndex(root.directory), KeyLog(root.directory)
         self._rows = 0
         for hashes, keys in read_rows(root, manifest):
             self._index.add(hashes, range(self._rows, self._rows + len(keys)))
@@ -72,7 +73,7 @@ class ReusedRows:
     """
 
     def __init__(
-        self, path: Path, fingerprint: Fingerprint, dims: Mapping[str, int], dtype: str, scratch: Path
+        self, path: str | Path, fingerprint: Fingerprint, dims: Mapping[str, int], dtype: str, scratch: Path
     ) -> None:
         self.store = EmbeddingStore(path)
         manifest = self.store.manifest
@@ -87,7 +88,7 @@ class ReusedRows:
                 f"{path}: cannot be reused: has {found} as {manifest.dtype}, this run needs {dict(dims)} as {dtype}"
             )
         self._index, row = DigestIndex(scratch), 0
-        for hashes, keys in read_rows(path, manifest):
+        for hashes, keys in read_rows(self.store.root, manifest):
             self._index.add(hashes, range(row, row + len(keys)))
             row += len(keys)
         self._lock = threading.Lock()
@@ -105,11 +106,11 @@ class ReusedRows:
         }
 
 
-def read_rows(root: Path, manifest: Manifest) -> Iterator[_HashedKeys]:
+def read_rows(root: Root, manifest: Manifest) -> Iterator[_HashedKeys]:
     """Content hashes and keys of all committed rows, a part of a shard at a time."""
     for number, shard in enumerate(manifest.shards):
         if shard.rows:
-            with open_parquet(root / metadata_file(number)) as file:
+            with opened_table(root, metadata_file(number)) as file:
                 for batch in file.iter_batches(columns=["content_hash", "key"]):
                     hashes, keys = batch.column("content_hash").to_pylist(), batch.column("key").to_pylist()
                     yield [str(value) for value in hashes], [str(value) for value in keys]

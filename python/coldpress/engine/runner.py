@@ -39,7 +39,7 @@ class RunOptions:
     workers: int
     on_error: str = "skip"
     retry_failed: bool = False
-    reuse: Path | None = None
+    reuse: str | Path | None = None
     settling_s: float = 0.0
     on_progress: Callable[[Progress], None] | None = None
     should_stop: Callable[[], bool] | None = None
@@ -107,13 +107,13 @@ class _Run:
         manifest = writer.manifest
         dims = {output.name: output.dim for output in manifest.outputs}
         self.reuse = (
-            ReusedRows(options.reuse, manifest.fingerprint, dims, manifest.dtype, writer.path)
+            ReusedRows(options.reuse, manifest.fingerprint, dims, manifest.dtype, writer.root.directory)
             if options.reuse is not None
             else None
         )
         self.again = writer.retry() if options.retry_failed else frozenset()
-        self.todo = Todo(source, writer.path, manifest, preprocess.modality, self.again)
-        self.assembler = Assembler(compute, KnownRows(writer.path, manifest), self.reuse)
+        self.todo = Todo(source, writer.root, manifest, preprocess.modality, self.again)
+        self.assembler = Assembler(compute, KnownRows(writer.root, manifest), self.reuse)
         self.counts, self.interrupted = _Counts(), False
         self.drawn = self.written = 0
         self.seconds: dict[str, float] = {"certify": options.settling_s, "compute": 0.0, "wait_input": 0.0}

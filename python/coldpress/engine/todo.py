@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence, Set
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from PIL.Image import Image
 
 from coldpress.data import Source
@@ -21,7 +19,8 @@ from coldpress.errors import StoreError
 from coldpress.preprocess.text import hash_text
 from coldpress.store.digests import DigestIndex, as_stored, hash_strings
 from coldpress.store.manifest import Manifest, metadata_file
-from coldpress.store.schema import read_parquet
+from coldpress.store.root import Root
+from coldpress.store.tables import read_strings
 from coldpress.types import Content, Failed, Item, Modality
 
 logger = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ class Todo:
         Keys to be done again though the store has them.
     """
 
-    def __init__(self, source: Source, root: Path, manifest: Manifest, modality: Modality, again: Set[str]) -> None:
+    def __init__(self, source: Source, root: Root, manifest: Manifest, modality: Modality, again: Set[str]) -> None:
         self._source, self._root, self._manifest, self._modality = source, root, manifest, modality
         self._again = again
         self.first_pass = manifest.passes == 0 and not again
@@ -129,31 +128,24 @@ def _size(content: Content | Failed) -> int:
     return content.nbytes if isinstance(content, np.ndarray) else 0
 
 
-def _index_keys(root: Path, manifest: Manifest) -> DigestIndex:
+def _index_keys(root: Root, manifest: Manifest) -> DigestIndex:
     """Every key that has an outcome, and every key that has a row together with the hash of its content."""
-    index = DigestIndex(root)
+    index = DigestIndex(root.directory)
     for number, shard in enumerate(manifest.shards):
-        outcomes = read_parquet(root / shard.outcomes, ["key", "status"])
-        keys, statuses = _strings(outcomes, "key"), _strings(outcomes, "status")
+        keys, statuses = read_strings(root, shard.outcomes, "key", "status")
         index.add(hash_strings(keys), [_FAILED if status == "failed" else _HAS_ROW for status in statuses])
         if shard.rows:
-            metadata = read_parquet(root / metadata_file(number), ["content_hash"])
+            (hashes,) = read_strings(root, metadata_file(number), "content_hash")
             good = [key for key, status in zip(keys, statuses, strict=True) if status != "failed"]
-            pairs = [
-                _key_and_hash(key, digest) for key, digest in zip(good, _strings(metadata, "content_hash"), strict=True)
-            ]
+            pairs = [_key_and_hash(key, digest) for key, digest in zip(good, hashes, strict=True)]
             index.add(pairs, [_HAS_ROW] * len(pairs))
     return index
-
-
-def _strings(table: pa.Table, column: str) -> list[str]:
-    return [str(value) for value in table.column(column).to_pylist()]
 
 
 def _key_and_hash(key: str, content_hash: str) -> str:
     return hash_strings([f"{content_hash} {key}"])[0]
 
 
-def _last_key(root: Path, manifest: Manifest) -> str:
-    keys = read_parquet(root / manifest.shards[-1].outcomes, ["key"]).column(0)
-    return str(keys[len(keys) - 1].as_py())
+def _last_key(root: Root, manifest: Manifest) -> str:
+    (keys,) = read_strings(root, manifest.shards[-1].outcomes, "key")
+    return keys[-1]

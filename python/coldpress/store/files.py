@@ -71,7 +71,7 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def explained(root: Path) -> Iterator[None]:
+def explained(root: object) -> Iterator[None]:
     """Turn any failure to write into a `StoreError` that says what survives and how to go on."""
     try:
         yield
@@ -102,6 +102,9 @@ class DirectoryLock:
         except OSError:
             self.release()
             raise
+
+    def confirm(self) -> None:
+        """The kernel keeps the lock: nothing to do."""
 
     def release(self) -> None:
         """Let others write; harmless when repeated."""

@@ -6,11 +6,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from coldpress.errors import StoreError
-from coldpress.store.files import write_atomically
+from coldpress.store.root import Root
 from coldpress.types import Certificate, Fingerprint
 
 MANIFEST_NAME = "manifest.json"
@@ -206,16 +205,16 @@ def shard_files(outputs: Sequence[StoredOutput], number: int) -> list[str]:
     return [*(matrix_file(output, number) for output in outputs), metadata_file(number), outcomes_file(number)]
 
 
-def write_manifest(root: Path, manifest: Manifest) -> None:
+def write_manifest(root: Root, manifest: Manifest) -> None:
     """Replace the manifest atomically."""
     values = manifest.to_json()
     shards = ",\n".join(f"  {json.dumps(shard)}" for shard in values.pop("shards"))  # a line each, four times as fast
     head = json.dumps(values, indent=1).removesuffix("\n}")
     text = f'{head},\n "shards": [\n{shards}\n ]\n}}\n'
-    write_atomically(root / MANIFEST_NAME, text.encode())
+    root.replace(MANIFEST_NAME, text.encode())
 
 
-def read_manifest(root: Path) -> Manifest:
+def read_manifest(root: Root) -> Manifest:
     """Read and check ``manifest.json``, and that the files it lists are there in full length.
 
     Raises
@@ -234,19 +233,18 @@ def read_manifest(root: Path) -> Manifest:
                 raise
 
 
-def _manifest_content(root: Path) -> bytes:
-    path = root / MANIFEST_NAME
+def _manifest_content(root: Root) -> bytes:
     try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        what = "has no manifest.json: not a store" if root.is_dir() else "no such directory"
+        return root.read(MANIFEST_NAME)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "has no manifest.json: not a store" if _is_directory(root) else "no such directory"
         raise StoreError(f"{root}: {what}; expected a directory written by 'coldpress embed'") from error
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+        raise StoreError(f"{root}/{MANIFEST_NAME}: cannot be read: {error.strerror or error}") from error
 
 
-def _parse_manifest(root: Path, content: bytes) -> Manifest:
-    path = root / MANIFEST_NAME
+def _parse_manifest(root: Root, content: bytes) -> Manifest:
+    path = f"{root}/{MANIFEST_NAME}"
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -262,17 +260,41 @@ def _parse_manifest(root: Path, content: bytes) -> Manifest:
         manifest = Manifest.from_json(values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"{path}: damaged ({type(error).__name__}: {error}); restore it, or embed again") from error
-    for shard in manifest.shards:
-        for name, stored in shard.files.items():
-            check_size(root / name, stored)
+    check_sizes(root, manifest)
     return manifest
 
 
-def check_size(path: Path, stored: StoredFile) -> None:
-    """Raise `StoreError` unless the file is there with its full length."""
+def check_sizes(root: Root, manifest: Manifest) -> None:
+    """Raise `StoreError` unless every listed file is there with its full length. One listing a directory."""
+    sizes: dict[str, Mapping[str, int]] = {}
+    for shard in manifest.shards:
+        for path, stored in shard.files.items():
+            directory, _, name = path.rpartition("/")
+            if directory not in sizes:
+                sizes[directory] = _listing(root, directory)
+            size = sizes[directory].get(name)
+            if size is None:
+                raise StoreError(
+                    f"{root}/{path}: cannot be read: No such file or directory; restore it, or embed again"
+                )
+            if size != stored.size:
+                raise StoreError(
+                    f"{root}/{path}: damaged: {size} bytes, expected {stored.size}; restore it, or embed again"
+                )
+
+
+def _listing(root: Root, directory: str) -> Mapping[str, int]:
     try:
-        size = path.stat().st_size
+        return root.listing(directory)
+    except FileNotFoundError:
+        return {}
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}; restore it, or embed again") from error
-    if size != stored.size:
-        raise StoreError(f"{path}: damaged: {size} bytes, expected {stored.size}; restore it, or embed again")
+        raise StoreError(f"{root}/{directory}: cannot be read: {error.strerror or error}") from error
+
+
+def _is_directory(root: Root) -> bool:
+    try:
+        root.listing("")
+    except OSError:
+        return False
+    return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,9 @@ import numpy.typing as npt
 
 from coldpress.errors import StoreError
 from coldpress.store.manifest import Manifest, StoredOutput, matrix_file
+from coldpress.store.root import Root
 
 Matrix = npt.NDArray[Any]
-_OPEN_SHARDS = 64
-"""Shards mapped at a time: each holds a file descriptor, of which a process usually has 1,024."""
 
 
 class ShardedMatrix:
@@ -34,12 +32,13 @@ class ShardedMatrix:
 
     ndim = 2
 
-    def __init__(self, paths: Sequence[Path], rows: Sequence[int], dim: int, dtype: str) -> None:
-        self._paths, self._rows, self._dim = tuple(paths), tuple(rows), dim
+    def __init__(self, root: Root, names: Sequence[str], rows: Sequence[int], dim: int, dtype: str) -> None:
+        self._root, self._names, self._rows, self._dim = root, tuple(names), tuple(rows), dim
         self._starts = np.concatenate([[0], np.cumsum(self._rows, dtype=np.int64)]).astype(np.int64)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         # Not a method: a cache that held `self` would keep its files open until the cycle is found, 487 at a time.
-        self._load = lru_cache(maxsize=_OPEN_SHARDS)(partial(_map_shard, self._paths, self._rows, dim, self.dtype))
+        load = partial(_map_shard, root, self._names, self._rows, dim, self.dtype)
+        self._load = lru_cache(maxsize=root.open_shards)(load)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,10 +54,10 @@ class ShardedMatrix:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        return f"ShardedMatrix({len(self):,} x {self._dim} {self.dtype}, {len(self._paths)} shards)"
+        return f"ShardedMatrix({len(self):,} x {self._dim} {self.dtype}, {len(self._names)} shards)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ShardedMatrix, (self._paths, self._rows, self._dim, str(self.dtype))
+        return ShardedMatrix, (self._root, self._names, self._rows, self._dim, str(self.dtype))
 
     def __getitem__(self, index: Any) -> Matrix:
         if isinstance(index, tuple):
@@ -140,29 +139,38 @@ class ShardedMatrix:
         return out
 
 
-def _map_shard(paths: Sequence[Path], rows: Sequence[int], dim: int, dtype: np.dtype[Any], number: int) -> Matrix:
-    return map_matrix(paths[number], rows[number], dim, dtype).view(np.ndarray)
+def _map_shard(
+    root: Root, names: Sequence[str], rows: Sequence[int], dim: int, dtype: np.dtype[Any], number: int
+) -> Matrix:
+    return map_matrix(root, names[number], rows[number], dim, dtype).view(np.ndarray)
 
 
-def open_output(root: Path, manifest: Manifest, output: StoredOutput) -> ShardedMatrix | Matrix:
+def open_output(root: Root, manifest: Manifest, output: StoredOutput) -> ShardedMatrix | Matrix:
     """The committed vectors of one output: the mapped file where there is one shard, else a matrix over all."""
-    paths = [root / matrix_file(output, number) for number in range(len(manifest.shards))]
-    if len(paths) == 1:
-        return map_matrix(paths[0], manifest.shards[0].rows, output.dim, manifest.dtype)
-    if not paths:
+    if not manifest.shards:
         return np.empty((0, output.dim), dtype=manifest.dtype)
-    return ShardedMatrix(paths, [shard.rows for shard in manifest.shards], output.dim, manifest.dtype)
+    if len(manifest.shards) == 1:
+        return map_matrix(root, matrix_file(output, 0), manifest.shards[0].rows, output.dim, manifest.dtype)
+    return all_shards(root, manifest, output)
 
 
-def map_matrix(path: Path, rows: int, dim: int, dtype: npt.DTypeLike) -> np.memmap[Any, Any]:
+def all_shards(root: Root, manifest: Manifest, output: StoredOutput) -> ShardedMatrix:
+    """The same as a matrix over any number of shards, none of which is opened before a row of it is wanted."""
+    names = [matrix_file(output, number) for number in range(len(manifest.shards))]
+    return ShardedMatrix(root, names, [shard.rows for shard in manifest.shards], output.dim, manifest.dtype)
+
+
+def map_matrix(root: Root, name: str, rows: int, dim: int, dtype: npt.DTypeLike) -> np.memmap[Any, Any]:
     """Map one npy file; raises `StoreError` unless it holds exactly that matrix."""
     try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+        matrix = np.load(root.fetch(name), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read: {error}; restore it, or embed again") from error
+        raise StoreError(f"{root}/{name}: cannot be read: {error}; restore it, or embed again") from error
     if not isinstance(matrix, np.memmap) or matrix.shape != (rows, dim) or matrix.dtype != np.dtype(dtype):
         found = f"{matrix.dtype} {matrix.shape}" if isinstance(matrix, np.ndarray) else type(matrix).__name__
-        raise StoreError(f"{path}: damaged: holds {found}, expected {np.dtype(dtype)} {(rows, dim)}; embed again")
+        raise StoreError(
+            f"{root}/{name}: damaged: holds {found}, expected {np.dtype(dtype)} {(rows, dim)}; embed again"
+        )
     return matrix
 
 

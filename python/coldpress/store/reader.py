@@ -13,26 +13,28 @@ import pyarrow.compute as pc
 from coldpress.errors import StoreError
 from coldpress.store.files import sha256
 from coldpress.store.keys import Keys
-from coldpress.store.manifest import Manifest, check_size, metadata_file, read_manifest
+from coldpress.store.manifest import Manifest, check_sizes, metadata_file, read_manifest
 from coldpress.store.matrix import Matrix, ShardedMatrix, iter_blocks, open_output
-from coldpress.store.schema import open_parquet
+from coldpress.store.root import Root, open_root
+from coldpress.store.tables import opened_table
 from coldpress.types import Certificate, Fingerprint
 
 
 class EmbeddingStore:
-    """A store on disk: vectors, keys, metadata and outcomes, all read when they are asked for.
+    """A store on disk or behind a fsspec URL: vectors, keys, metadata and outcomes, all read when they are asked for.
 
     A store may be read while it is being written: it then shows the shards committed when it was opened.
 
     Parameters
     ----------
     path
-        The directory.
+        The directory, or a URL such as ``s3://bucket/store``: its files are downloaded as they are needed, and a
+        few of them kept in a temporary directory while the store is open.
 
     Raises
     ------
     StoreError
-        If it is not a store, is damaged, lacks a file, or was written by a newer version.
+        If it is not a store, cannot be reached, is damaged, lacks a file, or was written by a newer version.
 
     Examples
     --------
@@ -42,8 +44,8 @@ class EmbeddingStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._manifest = read_manifest(self.path)
+        self._root = open_root(path)
+        self._manifest = read_manifest(self._root)
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self._manifest.shards)
@@ -52,6 +54,16 @@ class EmbeddingStore:
         widths = " + ".join(str(output.dim) for output in self._manifest.outputs)
         state = "complete" if self.complete else "incomplete"
         return f"EmbeddingStore({str(self.path)!r}: {len(self):,} x {widths} {self.dtype}, {self.model}, {state})"
+
+    @property
+    def path(self) -> Path | str:
+        """The directory as a path, or the URL."""
+        return self._root.location
+
+    @property
+    def root(self) -> Root:
+        """Its files."""
+        return self._root
 
     @property
     def manifest(self) -> Manifest:
@@ -104,6 +116,11 @@ class EmbeddingStore:
         return sum(shard.failed for shard in self._manifest.shards)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all committed files."""
+        return sum(file.size for shard in self._manifest.shards for file in shard.files.values())
+
+    @property
     def duplicates(self) -> int:
         """Rows whose vector was copied from an equal input."""
         return sum(shard.duplicates for shard in self._manifest.shards)
@@ -136,7 +153,7 @@ class EmbeddingStore:
         if found is None:
             raise StoreError(f"{self.path}: no output '{name}', expected one of {', '.join(self.outputs)}")
         if name not in self._matrices:
-            self._matrices[name] = open_output(self.path, self._manifest, found)
+            self._matrices[name] = open_output(self._root, self._manifest, found)
         return self._matrices[name]
 
     def blocks(self, rows: int = 65_536, output: str | None = None) -> Iterator[Matrix]:
@@ -182,7 +199,7 @@ class EmbeddingStore:
         """(key, reason) of every input that failed, without holding all outcomes in memory."""
         for shard in self._manifest.shards:
             if shard.failed:
-                with open_parquet(self.path / shard.outcomes) as file:
+                with opened_table(self._root, shard.outcomes) as file:
                     for batch in file.iter_batches():
                         failed = batch.filter(pc.equal(batch.column("status"), pa.scalar("failed")))
                         yield from zip(
@@ -197,13 +214,17 @@ class EmbeddingStore:
         StoreError
             Naming the first file that is not as it was written.
         """
+        check_sizes(self._root, self._manifest)
         for shard in self._manifest.shards:
             for name, stored in shard.files.items():
-                path = self.path / name
-                check_size(path, stored)
-                if (found := sha256(path)) != stored.sha256:
+                try:
+                    found = sha256(self._root.fetch(name))
+                except OSError as error:
+                    raise StoreError(f"{self.path}/{name}: cannot be read: {error.strerror or error}") from error
+                if found != stored.sha256:
                     raise StoreError(
-                        f"{path}: damaged: sha256 {found}, expected {stored.sha256}; restore it, or embed again"
+                        f"{self.path}/{name}: damaged: sha256 {found}, expected {stored.sha256}; "
+                        "restore it, or embed again"
                     )
 
     @cached_property
@@ -213,7 +234,7 @@ class EmbeddingStore:
     def _read_tables(self, names: Sequence[str], columns: Sequence[str] | None, *, empty: Sequence[str]) -> pa.Table:
         tables = []
         for name in names:
-            with open_parquet(self.path / name) as file:
+            with opened_table(self._root, name) as file:
                 wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
                 tables.append(file.read(columns=wanted))
         if not tables:

@@ -9,9 +9,7 @@ joined again by key.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -152,22 +150,6 @@ def write_parquet(table: pa.Table, file: IO[bytes]) -> None:
         compression_level=3,
         use_dictionary=dictionary or False,  # type: ignore[arg-type]  # the stubs lack the list of columns
     )
-
-
-@contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a file of the store; raises `StoreError` if it is damaged."""
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path}: cannot be read: {error}; restore it, or embed again") from error
-
-
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file of the store, or some of its columns; raises `StoreError` if it is damaged."""
-    with open_parquet(path) as file:
-        return file.read(columns=None if columns is None else list(columns))
 
 
 def _infer(values: Iterable[Scalar]) -> str:

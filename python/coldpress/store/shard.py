@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -16,32 +15,26 @@ import pyarrow as pa
 from coldpress.errors import StoreError
 from coldpress.store import manifest as layout
 from coldpress.store.files import NPY_HEADER_BYTES, npy_header, sha256, sync_file, temporary
-from coldpress.store.matrix import open_output
-from coldpress.store.schema import (
-    OUTCOME_TYPES,
-    ColumnTypes,
-    GrowingTable,
-    MetadataColumns,
-    base_types,
-    read_parquet,
-    write_parquet,
-)
+from coldpress.store.matrix import all_shards
+from coldpress.store.root import Root
+from coldpress.store.schema import OUTCOME_TYPES, ColumnTypes, GrowingTable, MetadataColumns, base_types, write_parquet
+from coldpress.store.tables import read_table
 from coldpress.types import Failed, Results
 
 
 class ShardWriter:
     """The next shard of a store, invisible until `commit` has renamed its files and the manifest lists them."""
 
-    def __init__(self, root: Path, manifest: layout.Manifest) -> None:
-        self._root, self._number = root, len(manifest.shards)
+    def __init__(self, root: Root, manifest: layout.Manifest) -> None:
+        self._root, self._directory, self._number = root, root.directory, len(manifest.shards)
         self._outputs, self._dtype, self._first_row = manifest.outputs, manifest.dtype, manifest.rows
-        self._committed = {output.name: open_output(root, manifest, output) for output in self._outputs}
+        self._committed = {output.name: all_shards(root, manifest, output) for output in self._outputs}
         self._metadata = MetadataColumns()
         self._outcomes = GrowingTable(OUTCOME_TYPES)
         self._rows = 0
         self._matrices: dict[str, IO[bytes]] = {}
         for output in self._outputs:
-            file = temporary(root / layout.matrix_file(output, self._number)).open("w+b")
+            file = temporary(self._directory / layout.matrix_file(output, self._number)).open("w+b")
             self._matrices[output.name] = file
             file.write(npy_header(0, output.dim, self._dtype))
 
@@ -83,13 +76,14 @@ class ShardWriter:
         self._write_table(layout.outcomes_file(self._number), self._outcomes.table())
         files = {}
         for name in layout.shard_files(self._outputs, self._number):
-            beside = temporary(self._root / name)
+            beside = temporary(self._directory / name)
             files[name] = layout.StoredFile(beside.stat().st_size, sha256(beside))
         for name in files:
-            path = self._root / name
+            path = self._directory / name
             temporary(path).replace(path)
-        for directory in {(self._root / name).parent for name in files}:
+        for directory in {(self._directory / name).parent for name in files}:
             sync_file(directory)
+        self._root.publish(files)
         count = self._outcomes.column("status").to_pylist().count
         return layout.Shard(self.inputs, self._rows, count("failed"), count("duplicate"), files), types
 
@@ -128,32 +122,34 @@ class ShardWriter:
                 file.close()
         for name in layout.shard_files(self._outputs, self._number):
             with suppress(OSError):
-                temporary(self._root / name).unlink()
+                temporary(self._directory / name).unlink()
 
     def _write_table(self, name: str, table: pa.Table) -> None:
-        with temporary(self._root / name).open("wb") as file:
+        with temporary(self._directory / name).open("wb") as file:
             write_parquet(table, file)
             _sync_and_close(file)
 
 
-def without_failures(root: Path, shard: layout.Shard, number: int, keys: Mapping[str, int]) -> layout.Shard:
+def without_failures(root: Root, shard: layout.Shard, number: int, keys: Mapping[str, int]) -> layout.Shard:
     """The same shard after so many inputs of these keys, which had failed in it, have found a place elsewhere.
 
     The new outcomes get a name of their own: until the manifest lists it, the store is as it was.
     """
-    outcomes = read_parquet(root / shard.outcomes)
+    outcomes = read_table(root, shard.outcomes)
     left, gone = dict(keys), []
     for key, status in zip(outcomes.column("key").to_pylist(), outcomes.column("status").to_pylist(), strict=True):
         gone.append(status == "failed" and left.get(str(key), 0) > 0)
         if gone[-1]:
             left[str(key)] -= 1
     name = layout.next_outcomes_file(shard.outcomes, number)
-    with temporary(root / name).open("wb") as file:
+    path = root.directory / name
+    with temporary(path).open("wb") as file:
         write_parquet(outcomes.filter(pa.array([not moved for moved in gone])), file)
         _sync_and_close(file)
-    stored = layout.StoredFile(temporary(root / name).stat().st_size, sha256(temporary(root / name)))
-    temporary(root / name).replace(root / name)
-    sync_file((root / name).parent)
+    stored = layout.StoredFile(temporary(path).stat().st_size, sha256(temporary(path)))
+    temporary(path).replace(path)
+    sync_file(path.parent)
+    root.publish([name])
     files = {kept: file for kept, file in shard.files.items() if kept != shard.outcomes} | {name: stored}
     return replace(shard, inputs=shard.inputs - sum(gone), failed=shard.failed - sum(gone), files=files)
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from coldpress.errors import FingerprintMismatch, StoreError
-from coldpress.store.files import LOCK_NAME, SCRATCH_PREFIX, DirectoryLock, explained, sync_file, temporary
+from coldpress.store.files import LOCK_NAME, SCRATCH_PREFIX, explained, sync_file, temporary
 from coldpress.store.manifest import (
     DTYPES,
     MANIFEST_NAME,
@@ -24,8 +22,10 @@ from coldpress.store.manifest import (
     shard_files,
     write_manifest,
 )
-from coldpress.store.schema import check_metadata, read_parquet
+from coldpress.store.root import Root, open_root
+from coldpress.store.schema import check_metadata
 from coldpress.store.shard import ShardWriter, without_failures
+from coldpress.store.tables import read_strings
 from coldpress.types import Certificate, Fingerprint, Results
 
 _PART = re.compile(r"\.?part-\d+\..*")
@@ -52,7 +52,8 @@ class StoreWriter:
     Parameters
     ----------
     path
-        Directory of the store; created if missing. An existing directory must be empty or a store.
+        Directory of the store, or a fsspec URL of one; created if missing. An existing directory must be empty or a
+        store. Behind a URL, shards are uploaded when they are complete, and the manifest after them.
     fingerprint
         Of the vectors to come.
     dims
@@ -96,20 +97,30 @@ class StoreWriter:
         description: Mapping[str, Any],
     ) -> None:
         _check_arguments(dims, dtype, shard_rows)
-        self.path = Path(path)
+        self._root = open_root(path)
         asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, plan_outputs(dims))
         self._shard: ShardWriter | None = None
         self._failed_in: dict[str, tuple[int, ...]] = {}
         self._warned: set[str] = set()
         self._closed = False
         with explained(self.path):
-            _prepare_directory(self.path)
-            self._lock = DirectoryLock(self.path)
+            _prepare(self._root)
+            self._lock = self._root.lock()
             try:
                 self._manifest = self._begin(asked)
             except BaseException:
                 self._lock.release()
                 raise
+
+    @property
+    def path(self) -> Path | str:
+        """The directory as a path, or the URL."""
+        return self._root.location
+
+    @property
+    def root(self) -> Root:
+        """The files of the store."""
+        return self._root
 
     @property
     def committed_inputs(self) -> int:
@@ -157,7 +168,7 @@ class StoreWriter:
         for number, shard in enumerate(self._manifest.shards):
             if shard.failed:
                 home = (number,)
-                for key in _failed_keys(self.path / shard.outcomes):  # once for each input, should a key be repeated
+                for key in _failed_keys(self._root, shard.outcomes):  # once for each input, should a key be repeated
                     self._failed_in[key] = self._failed_in.get(key, ()) + home
         return self._failed_in.keys()
 
@@ -191,7 +202,7 @@ class StoreWriter:
             check_metadata(results.items)
             with explained(self.path):
                 if self._shard is None:
-                    self._shard = ShardWriter(self.path, self._manifest)
+                    self._shard = ShardWriter(self._root, self._manifest)
                 self._shard.append(results)
                 if self._shard.inputs == self._manifest.shard_rows:
                     self._commit(self._shard)
@@ -242,18 +253,19 @@ class StoreWriter:
         self.close()
 
     def _begin(self, asked: Manifest) -> Manifest:
-        manifest = read_manifest(self.path) if (self.path / MANIFEST_NAME).exists() else None
+        root = self._root
+        root.recover(MANIFEST_NAME)
+        manifest = read_manifest(root) if root.holds(MANIFEST_NAME) else None
         if manifest is not None and manifest.shards:
             _check_same(self.path, manifest, asked)
         else:  # nothing is in it that other settings could spoil: a run was refused or ended before its first shard
             manifest = asked
-            write_manifest(self.path, manifest)
-        directories = {(self.path / name).parent for name in shard_files(manifest.outputs, 0)}
-        for directory in sorted(directories):
+            write_manifest(root, manifest)
+        directories = {Path(name).parent for name in shard_files(manifest.outputs, 0)}
+        for directory in sorted(root.directory / name for name in directories):
             directory.mkdir(parents=True, exist_ok=True)
             sync_file(directory.parent)
         self._remove_leftovers(manifest)
-        temporary(self.path / MANIFEST_NAME).unlink(missing_ok=True)
         return manifest
 
     def _commit(self, shard: ShardWriter | None, *, complete: bool = False) -> None:
@@ -262,18 +274,19 @@ class StoreWriter:
         if shard is not None:
             shards = list(manifest.shards)
             for number, keys in moved.items():
-                shards[number] = without_failures(self.path, shards[number], number, keys)
+                shards[number] = without_failures(self._root, shards[number], number, keys)
             committed, schema = shard.commit(manifest.schema, self._warned)
             manifest = replace(manifest, shards=(*shards, committed), schema=schema)
         manifest = replace(manifest, complete=complete, passes=manifest.passes + complete)
-        write_manifest(self.path, manifest)
+        self._lock.confirm()
+        write_manifest(self._root, manifest)
         before, self._manifest, self._shard = self._manifest, manifest, None
         for number, keys in moved.items():
             for key, count in keys.items():
                 self._failed_in[key] = self._failed_in[key][count:]
                 if not self._failed_in[key]:
                     del self._failed_in[key]
-            (self.path / before.shards[number].outcomes).unlink(missing_ok=True)
+            self._root.remove(before.shards[number].outcomes)
 
     def _moved(self, keys: Sequence[str]) -> dict[int, Counter[str]]:
         """How many failures of which key leave which shard, now that there are rows for these keys."""
@@ -289,12 +302,13 @@ class StoreWriter:
     def _remove_leftovers(self, manifest: Manifest) -> None:
         """Delete what a killed run has left: temporary files, and files renamed but never listed in the manifest."""
         listed = {name for shard in manifest.shards for name in shard.files}
-        for directory in {Path(name).parent for name in shard_files(manifest.outputs, 0)}:
-            for entry in (self.path / directory).iterdir():
-                if _PART.fullmatch(entry.name) and str(directory / entry.name) not in listed:
-                    entry.unlink()
-        for entry in self.path.glob(f"{SCRATCH_PREFIX}*"):
-            entry.unlink()
+        for directory in {Path(name).parent.as_posix() for name in shard_files(manifest.outputs, 0)}:
+            with suppress(FileNotFoundError):  # behind a URL there may be no directory before there is a file in it
+                for entry in self._root.listing(directory):
+                    if _PART.fullmatch(entry) and f"{directory}/{entry}" not in listed:
+                        self._root.remove(f"{directory}/{entry}")
+        for scratch in self._root.directory.glob(f"{SCRATCH_PREFIX}*"):
+            scratch.unlink()
 
     def _check_results(self, results: Results) -> None:
         """The engine's side of the contract, checked because a row out of step would damage the store silently."""
@@ -322,22 +336,25 @@ def _check_arguments(dims: Mapping[str, int], dtype: str, shard_rows: int) -> No
         raise StoreError(f"outputs are {dict(dims)}, expected at least one, each with a width of at least 1")
 
 
-def _prepare_directory(path: Path) -> None:
+def _prepare(root: Root) -> None:
     """Create it, or make sure that it is ours before anything is put into it."""
-    if path.exists() and not path.is_dir():
-        raise StoreError(f"{path}: is a file, expected a directory for the store; choose another output")
-    path.mkdir(parents=True, exist_ok=True)
-    if not (path / MANIFEST_NAME).exists():
-        ours = {LOCK_NAME, temporary(path / MANIFEST_NAME).name}  # of a run killed in its first moment
-        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
-        if foreign:
+    try:
+        entries = root.listing("")
+    except NotADirectoryError as error:
+        raise StoreError(f"{root}: is a file, expected a directory for the store; choose another output") from error
+    except FileNotFoundError:
+        entries = {}
+    if not root.holds(MANIFEST_NAME):
+        ours = {LOCK_NAME, temporary(Path(MANIFEST_NAME)).name}  # of a run killed in its first moment
+        if foreign := sorted(entries.keys() - ours):
             raise StoreError(
-                f"{path}: is not empty and not a store (it has '{foreign[0]}' and no {MANIFEST_NAME}); "
+                f"{root}: is not empty and not a store (it has '{foreign[0]}' and no {MANIFEST_NAME}); "
                 "choose another output"
             )
+    root.create()
 
 
-def _check_same(path: Path, found: Manifest, asked: Manifest) -> None:
+def _check_same(path: Path | str, found: Manifest, asked: Manifest) -> None:
     if found.fingerprint.digest != asked.fingerprint.digest:
         differences = "; ".join(found.fingerprint.diff(asked.fingerprint))
         raise FingerprintMismatch(
@@ -355,7 +372,6 @@ def _check_same(path: Path, found: Manifest, asked: Manifest) -> None:
             )
 
 
-def _failed_keys(outcomes: Path) -> list[str]:
-    table = read_parquet(outcomes, ["key", "status"])
-    failed = table.filter(pc.equal(table.column("status"), pa.scalar("failed")))
-    return [str(key) for key in failed.column("key").to_pylist()]
+def _failed_keys(root: Root, name: str) -> list[str]:
+    keys, statuses = read_strings(root, name, "key", "status")
+    return [key for key, status in zip(keys, statuses, strict=True) if status == "failed"]
