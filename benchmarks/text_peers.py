@@ -62,20 +62,28 @@ def torch_eager(upstream: SentenceTransformer) -> Embed:
     return lambda texts: tokenised.embed(texts, 32, forward)
 
 
+class _Hidden(torch.nn.Module):
+    """The network with positional inputs and one output, as the exporter wants it."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.network(**dict(zip(INPUTS, inputs, strict=True))).last_hidden_state
+
+
 def onnxruntime_engines(upstream: SentenceTransformer, threads: int) -> dict[str, Embed]:
     """ONNX Runtime in fp32 and with dynamic int8 quantisation (weights per channel)."""
     import onnxruntime as ort
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    class Hidden(torch.nn.Module):
-        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-            return network(**dict(zip(INPUTS, inputs, strict=True))).last_hidden_state
-
-    tokenised, network, folder = Tokenised(upstream), upstream[0].model, Path(tempfile.mkdtemp())
+    tokenised, folder = Tokenised(upstream), Path(tempfile.mkdtemp())
     example = tokenised.encode(["one", "two words"], padding=True, return_tensors="pt")
     full, small = folder / "fp32.onnx", folder / "int8.onnx"
     torch.onnx.export(
-        Hidden(), tuple(example[k] for k in INPUTS), str(full), input_names=list(INPUTS), output_names=["h"],
+        _Hidden(upstream[0].model), tuple(example[k] for k in INPUTS), str(full),
+        input_names=list(INPUTS), output_names=["h"],
         dynamic_axes={k: {0: "b", 1: "s"} for k in (*INPUTS, "h")}, dynamo=False, opset_version=18,
     )  # fmt: skip
     quantize_dynamic(full, small, weight_type=QuantType.QInt8, per_channel=True, extra_options={"DefaultTensorType": 1})

@@ -115,6 +115,10 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
         """Map tokens (T, D) to (T, D)."""
+        if self.attention.qkv.int8 is None:  # the residual of one half rides with the normalisation of the other
+            normed, x = self.mlp_norm.add(self.attention(self.attention_norm(x), cu_seqlens), x)
+            out: torch.Tensor = self.mlp(normed) + x
+            return out
         x = self.attention.residual(x, cu_seqlens, self.attention_norm, norm_first=True)
         return self.mlp.residual(x, self.mlp_norm, norm_first=True)
 
