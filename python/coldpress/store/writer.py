@@ -100,7 +100,7 @@ class StoreWriter:
         self._root = open_root(path)
         asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, plan_outputs(dims))
         self._shard: ShardWriter | None = None
-        self._failed_in: dict[str, tuple[int, ...]] = {}
+        self._failed_in: dict[str, list[int]] = {}
         self._warned: set[str] = set()
         self._closed = False
         with explained(self.path):
@@ -167,9 +167,8 @@ class StoreWriter:
         """
         for number, shard in enumerate(self._manifest.shards):
             if shard.failed:
-                home = (number,)
                 for key in _failed_keys(self._root, shard.outcomes):  # once for each input, should a key be repeated
-                    self._failed_in[key] = self._failed_in.get(key, ()) + home
+                    self._failed_in.setdefault(key, []).append(number)
         return self._failed_in.keys()
 
     @property
@@ -283,7 +282,7 @@ class StoreWriter:
         before, self._manifest, self._shard = self._manifest, manifest, None
         for number, keys in moved.items():
             for key, count in keys.items():
-                self._failed_in[key] = self._failed_in[key][count:]
+                del self._failed_in[key][:count]
                 if not self._failed_in[key]:
                     del self._failed_in[key]
             self._root.remove(before.shards[number].outcomes)
@@ -293,7 +292,7 @@ class StoreWriter:
         moved: dict[int, Counter[str]] = {}
         taken: Counter[str] = Counter()
         for key in keys:
-            homes = self._failed_in.get(key, ())
+            homes = self._failed_in.get(key, [])
             if taken[key] < len(homes):
                 moved.setdefault(homes[taken[key]], Counter())[key] += 1
                 taken[key] += 1
