@@ -82,9 +82,8 @@ def onnxruntime_engines(upstream: SentenceTransformer, threads: int) -> dict[str
     example = tokenised.encode(["one", "two words"], padding=True, return_tensors="pt")
     full, small = folder / "fp32.onnx", folder / "int8.onnx"
     torch.onnx.export(
-        _Hidden(upstream[0].model), tuple(example[k] for k in INPUTS), str(full),
-        input_names=list(INPUTS), output_names=["h"],
-        dynamic_axes={k: {0: "b", 1: "s"} for k in (*INPUTS, "h")}, dynamo=False, opset_version=18,
+        _Hidden(upstream[0].model), tuple(example[k] for k in INPUTS), str(full), input_names=list(INPUTS),
+        output_names=["h"], dynamic_axes={k: {0: "b", 1: "s"} for k in (*INPUTS, "h")}, dynamo=False, opset_version=18,
     )  # fmt: skip
     quantize_dynamic(full, small, weight_type=QuantType.QInt8, per_channel=True, extra_options={"DefaultTensorType": 1})
     options = ort.SessionOptions()

@@ -7,7 +7,8 @@
 //
 // One core of a Zen 5, peak 1,145 GOP/s: 885 to 925 at D = 384 (77 to 81 %), 980 to 1,000 at 768
 // (86 to 87 %). Of 12,300 cycles a row at D = 384 the products take 9,216, GELU 900, its
-// quantisation 350, residual and normalisation 235.
+// quantisation 350, residual and normalisation 235. Against the separate ops: 19.5 -> 18.3 us
+// a token for six layers of MiniLM, both in one run on a busy machine.
 #include "core/kernel.h"
 #include "core/packed_int8.h"
 

@@ -19,7 +19,9 @@ Cli = Callable[..., Any]
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.chdir(tmp_path)
     yield "memory://commands/texts.store"
-    fsspec.filesystem("memory").store.clear()
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]  # its root
     # A Path made of a URL would have left a directory "memory:" here.
     assert not list(tmp_path.glob("memory*"))
 

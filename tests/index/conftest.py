@@ -34,7 +34,9 @@ def make_store(tmp_path_factory):
                 stop = start + len(part)
                 inputs = [TextInput(np.zeros(1, np.int32), item.key, 1, False) for item in part]
                 rows = {name: matrix[start:stop].astype(np.float32) for name, matrix in outputs.items()}
-                writer.write(Results(part, inputs, [Outcome(item.key, "ok") for item in part], rows))
+                writer.write(
+                    Results(part, inputs, [Outcome(item.key, "ok") for item in part], [None] * len(part), rows)
+                )
             writer.finish()
         return EmbeddingStore(path)
 

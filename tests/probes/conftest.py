@@ -35,7 +35,8 @@ def make_store(tmp_path_factory):
                 stop = start + len(part)
                 inputs = [TextInput(np.zeros(1, np.int32), content, 1, False) for content in hashes[start:stop]]
                 outcomes = [Outcome(item.key, "ok") for item in part]
-                writer.write(Results(part, inputs, outcomes, {"pooled": vectors[start:stop].astype(np.float32)}))
+                rows = {"pooled": vectors[start:stop].astype(np.float32)}
+                writer.write(Results(part, inputs, outcomes, [None] * len(part), rows))
             writer.finish()
         return EmbeddingStore(path)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 
-TRIM_EVERY_S = 10.0
+TRIM_EVERY_S = 3.0
 
 
 class Trimmer:

@@ -14,7 +14,10 @@ CHUNK_ITEMS = {"text": 512, "image": 32}
 """Items that travel between the stages at a time: enough to keep every thread busy, few enough to stay small."""
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
-"""Tokens of text computed at a time, at most. On a CPU, int8: 512 to 2048 are equal, 256 and 4096 cost 5 %."""
+"""Tokens of text computed at a time, at most.
+
+On a CPU, MiniLM int8 on two threads: 1024 and 2048 take the same CPU time, 512 takes 4 % more, 256 16 % more.
+"""
 
 BATCH_IMAGES = {"cpu": 8, "cuda": 128}
 
