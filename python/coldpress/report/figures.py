@@ -36,11 +36,11 @@ def graph_objects() -> Any:
     return go
 
 
-def stages_figure(busy: Mapping[str, float], seconds: float) -> Any:
-    """Horizontal bars: the share of a run of `seconds` for which each stage was busy."""
+def stages_figure(busy: Mapping[str, float], utilisation: Mapping[str, float]) -> Any:
+    """Horizontal bars: the share of a run for which the threads of each stage were busy, with the busy seconds."""
     go = graph_objects()
     names = list(busy)[::-1]
-    shares = [busy[name] / seconds for name in names]
+    shares = [utilisation[name] for name in names]
     bars = go.Bar(
         x=shares,
         y=names,
@@ -52,7 +52,7 @@ def stages_figure(busy: Mapping[str, float], seconds: float) -> Any:
         hoverinfo="skip",
     )
     figure = go.Figure(bars)
-    figure.update_xaxes(tickformat=".0%", range=[0, max(1.0, *shares) * 1.18], title="share of the run")
+    figure.update_xaxes(tickformat=".0%", range=[0, max(1.0, *shares) * 1.18], title="utilisation")
     figure.update_yaxes(ticksuffix="  ")
     return _styled(figure, height=90 + 38 * len(names))
 

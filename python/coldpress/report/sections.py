@@ -29,18 +29,19 @@ class Hit:
 
 def throughput(summary: Summary) -> Section:
     """How long each stage of a run was busy, and which of them limits it."""
-    busy = {WAITING.get(name, name): seconds for name, seconds in summary.stages.items()}
-    seconds = summary.seconds or 1.0
-    rows = [(name, f"{value:.2f}", f"{value / seconds:.0%}") for name, value in busy.items()]
+    shown = {name: WAITING.get(name, name) for name in summary.stages}
+    busy = {shown[name]: seconds for name, seconds in summary.stages.items()}
+    utilisation = {shown[name]: share for name, share in summary.utilisation.items()}
+    rows = [(name, f"{seconds:.2f}", f"{utilisation[name]:.0%}") for name, seconds in busy.items()]
     body = [
         paragraph(
             f"{summary.processed:,} inputs in {summary.seconds:.1f} s: {summary.rows_per_s:,.0f} a "
-            f"second, {summary.tokens / seconds:,.0f} tokens a second. Stages overlap: shares need not sum to 100 %.",
+            f"second, {summary.tokens / (summary.seconds or 1.0):,.0f} tokens a second. Stages overlap.",
             "note",
         ),
-        figure_html(stages_figure(busy, seconds)),
+        figure_html(stages_figure(busy, utilisation)),
         paragraph(summary.bottleneck),
-        folded("The numbers", table_html(("stage", ">busy seconds", ">share of the run"), rows)),
+        folded("The numbers", table_html(("stage", ">busy seconds", ">utilisation"), rows)),
     ]
     return Section("Throughput by stage", "\n".join(body))
 
