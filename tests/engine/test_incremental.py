@@ -195,6 +195,15 @@ def test_changed_texts_are_refused_and_point_to_reuse(minilm: Path, tmp_path: Pa
     assert (renewed.computed, renewed.reused) == (1, 3)
 
 
+def test_changed_images_at_hand_are_refused(photo_extractor: Extractor, photos: Path, tmp_path: Path) -> None:
+    """Bytes in memory are compared; files, whose content would have to be read for it, are passed over by name."""
+    first, second = ((photos / name).read_bytes() for name in ("000.jpg", "001.jpg"))
+    photo_extractor.run(tmp_path / "store", {"a": first})
+    assert photo_extractor.run(tmp_path / "store", {"a": first, "b": second}).processed == 1
+    with pytest.raises(StoreError, match="'a', whose content has changed since"):
+        photo_extractor.run(tmp_path / "store", {"a": second})
+
+
 def test_odd_keys_are_recognised_again(minilm: Path, tmp_path: Path) -> None:
     extractor, source = Extractor(minilm, device="cpu"), tmp_path / "items.jsonl"
     rows = [{"id": "lone \ud800", "text": "a"}, {"id": "NUL \0", "text": "b \ud800"}, {"id": 7, "text": ""}]

@@ -7,7 +7,6 @@ outcome is passed over unread, anything else is new.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence, Set
 
@@ -16,6 +15,7 @@ from PIL.Image import Image
 
 from coldpress.data import Source
 from coldpress.errors import StoreError
+from coldpress.preprocess.image import hash_image
 from coldpress.preprocess.text import hash_text
 from coldpress.store.digests import DigestIndex, as_stored, hash_strings
 from coldpress.store.manifest import Manifest, metadata_file
@@ -103,7 +103,7 @@ class Todo:
     def _content_hash(self, item: Item) -> str | None:
         if isinstance(item.content, str) and self._modality == "text":
             return hash_text(item.content)
-        return hashlib.sha256(item.content).hexdigest()[:32] if isinstance(item.content, bytes) else None
+        return hash_image(item.content) if isinstance(item.content, bytes) else None
 
 
 def batches(items: Iterator[Item]) -> Iterator[list[Item]]:

@@ -176,7 +176,7 @@ class ImagePreprocessor:
                 content_hash = source.content_hash
             else:
                 with self._spending("read"):
-                    content_hash = _digest(pixels)
+                    content_hash = hash_image(pixels)
                     if known is not None and known([content_hash])[0]:
                         return KnownInput(content_hash)
             with self._spending("resize"):
@@ -280,7 +280,7 @@ def _read(content: Content) -> Source | Failed:
     except Exception as error:  # every fsspec backend has exceptions of its own
         return Failed(f"cannot read: {_first_line(error)}")
     if isinstance(data, bytes):
-        return _File(data, _digest(data)) if data else Failed("empty file")
+        return _File(data, hash_image(data)) if data else Failed("empty file")
     return data if isinstance(data, (Image.Image, np.ndarray)) else Failed(f"{type(data).__name__} is not an image")
 
 
@@ -318,7 +318,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _digest(content: bytes | Pixels) -> str:
+def hash_image(content: bytes | Pixels) -> str:
     """32 hexadecimal digits that name an encoded file, or decoded pixels with their shape."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()[:32]

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 
 from coldpress._urls import is_url, normalise
 from coldpress.errors import StoreError
-from coldpress.store.files import DirectoryLock, temporary, write_atomically
+from coldpress.store.files import DirectoryLock, sync_file, temporary, write_atomically
 from coldpress.store.remote import RemoteRoot
 
 
@@ -111,7 +111,9 @@ class LocalRoot:
 
     def create(self) -> None:
         """Create the directory and those above it."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        if not self.directory.is_dir():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            sync_file(self.directory.parent)  # or its name could go with the power
 
     def lock(self) -> Lock:
         """Become the only writer, or raise `StoreError`."""
