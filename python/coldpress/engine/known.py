@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,6 @@ from coldpress.store.manifest import Manifest, metadata_file
 from coldpress.store.root import Root
 from coldpress.store.tables import opened_table
 from coldpress.types import Fingerprint
-
-logger = logging.getLogger(__name__)
 
 _HashedKeys = tuple[list[str], list[str]]
 
