@@ -1,5 +1,5 @@
-// softmax(Q K^T * scale) V of one head of one sequence; varlen_attention and attention_int8 share
-// it.
+// softmax(Q K^T * scale) V of one head of one sequence; see core/attention_words.h for
+// its twin on words.
 //
 // Queries are taken 64 at a time, one query a lane: keys and values are read where they are, the
 // softmax needs no step across lanes, and only queries and outputs are transposed, in registers.
@@ -9,58 +9,19 @@
 // tokens. The rest is the exponential (7 cycles for 16) and lanes without a query.
 #pragma once
 
+#include "core/attention_lanes.h"
 #include "core/gemm.h"
 #include "core/math.h"
 
 namespace coldpress::COLDPRESS_ISA_LEVEL {
 namespace {
 
-// out (round_up(width, 16), 16 * V) = factor * transposed rows of x (n, width); lanes behind n are
-// 0.
-template <int V>
-void transpose_queries(const float* x, int64_t stride, int64_t n, int64_t width, float factor,
-                       float* out) {
-  for (int64_t d = 0; d < width; d += kLanes) {
-    for (int64_t v = 0; v < V; ++v) {
-      Vec rows[kLanes];
-      for (int64_t i = 0; i < kLanes; ++i) {
-        const int64_t row = v * kLanes + i;
-        rows[i] = row < n ? load_first(x + row * stride + d, width - d) * Vec::set(factor)
-                          : Vec::set(0.0f);
-      }
-      transpose(rows);
-      for (int64_t i = 0; i < kLanes; ++i) rows[i].store(out + ((d + i) * V + v) * kLanes);
-    }
-  }
-}
-
-// The way back: x (round_up(width, 16), 16 * V) to n rows of `width` floats.
-template <int V>
-void transpose_outputs(const float* x, int64_t n, int64_t width, float* out, int64_t stride) {
-  for (int64_t d = 0; d < width; d += kLanes) {
-    for (int64_t v = 0; v < V; ++v) {
-      Vec rows[kLanes];
-      for (int64_t i = 0; i < kLanes; ++i) rows[i] = Vec::load(x + ((d + i) * V + v) * kLanes);
-      transpose(rows);
-      const int64_t last = n - v * kLanes < kLanes ? n - v * kLanes : kLanes;
-      for (int64_t i = 0; i < last; ++i) {
-        store_first(rows[i], out + (v * kLanes + i) * stride + d, width - d);
-      }
-    }
-  }
-}
-
 // Scores (T, 16 * V) to their powers of two, the greatest of each lane being 1; returns 1 / sum.
 template <int V>
 void softmax(float* scores, int64_t T, Vec (&inverse)[V]) {
   Vec top[V], sum[V];
-  for (int v = 0; v < V; ++v) {
-    top[v] = Vec::load(scores + v * kLanes);
-    sum[v] = Vec::set(0.0f);
-  }
-  for (int64_t t = 1; t < T; ++t) {
-    for (int v = 0; v < V; ++v) top[v] = max(top[v], Vec::load(scores + (t * V + v) * kLanes));
-  }
+  greatest<V>(scores, T, top);
+  for (int v = 0; v < V; ++v) sum[v] = Vec::set(0.0f);
   for (int64_t t = 0; t < T; ++t) {
     for (int v = 0; v < V; ++v) {
       float* at = scores + (t * V + v) * kLanes;
@@ -74,12 +35,14 @@ void softmax(float* scores, int64_t T, Vec (&inverse)[V]) {
 
 // n <= 16 * V queries against all keys.
 template <int V>
-void attend(const float* q, const float* k, const float* v, int64_t stride, int64_t n, int64_t T,
-            int64_t width, float scale, float* scratch, float* out, int64_t out_stride) {
+void attend(const float* q, int64_t q_stride, int64_t n, const float* k, const float* v,
+            int64_t stride, int64_t T, int64_t width, float scale, float* scratch, float* out,
+            int64_t out_stride) {
   constexpr int64_t kRow = V * kLanes;
   float* transposed = scratch;  // (width, 16 * V): queries, later outputs
-  float* scores = transposed + round_up(width, kLanes) * kRow;                    // (T, 16 * V)
-  transpose_queries<V>(q, stride, n, width, scale * 1.44269504089f, transposed);  // log2(e)
+  float* scores = transposed + round_up(width, kLanes) * kRow;  // (T, 16 * V)
+  const Vec factor = Vec::set(scale * 1.44269504089f);          // log2(e)
+  rows_to_lanes<V>(q, q_stride, n, width, transposed, [=](Vec x, int64_t) { return x * factor; });
   matmul<V>(k, stride, 1, transposed, kRow, T, width,
             [=](int64_t t, int64_t vec, Vec sum) { sum.store(scores + t * kRow + vec * kLanes); });
   Vec inverse[V];
@@ -87,30 +50,18 @@ void attend(const float* q, const float* k, const float* v, int64_t stride, int6
   matmul<V>(v, 1, stride, scores, kRow, width, T, [&](int64_t d, int64_t vec, Vec sum) {
     (sum * inverse[vec]).store(transposed + d * kRow + vec * kLanes);
   });
-  transpose_outputs<V>(transposed, n, width, out, out_stride);
+  lanes_to_rows<V>(transposed, n, width, out, out_stride);
 }
 
-// q, k, v and out are rows of `width` floats, `stride` (out_stride) apart. `scratch` holds
-// attention_scratch(T, width) floats.
-inline void attend_head(const float* q, const float* k, const float* v, int64_t stride, int64_t T,
-                        int64_t width, float scale, float* scratch, float* out,
-                        int64_t out_stride) {
-  constexpr int64_t kStep = kTileVecs * kLanes;
-  for (int64_t row = 0; row < T; row += kStep) {
-    const int64_t n = T - row < kStep ? T - row : kStep;
-#define CASE(V)                                                                                    \
-  case V:                                                                                          \
-    attend<V>(q + row * stride, k, v, stride, n, T, width, scale, scratch, out + row * out_stride, \
-              out_stride);                                                                         \
-    break;
-    switch (round_up(n, kLanes) / kLanes) {
-      CASE(1)
-      CASE(2)
-      CASE(3)
-      CASE(4)
-    }
-#undef CASE
-  }
+// `queries` rows q and out, T rows k and v, all of `width` floats, (q_, out_) stride apart.
+// `scratch` holds attention_scratch(T, width) floats.
+inline void attend_head(const float* q, int64_t q_stride, int64_t queries, const float* k,
+                        const float* v, int64_t stride, int64_t T, int64_t width, float scale,
+                        float* scratch, float* out, int64_t out_stride) {
+  for_each_query_block(queries, [&](auto vecs, int64_t first, int64_t n) {
+    attend<decltype(vecs)::value>(q + first * q_stride, q_stride, n, k, v, stride, T, width, scale,
+                                  scratch, out + first * out_stride, out_stride);
+  });
 }
 
 }  // namespace

@@ -1,53 +1,65 @@
-// varlen_attention: softmax(Q K^T * scale) V inside each sequence of a packed batch, no padding.
+// varlen_attention: softmax(Q K^T * scale) V inside each sequence of a packed batch, no padding, in
+// fp32 (core/attention.h) or on words (core/attention_words.h).
 //
-// One task is one head of one sequence, computed as core/attention.h says.
-#include "core/attention_scratch.h"
+// Bound by FMA or vpdpwssd throughput and by the exponential. One head of a sequence is a task.
 #include "core/kernel.h"
 
 namespace coldpress {
 
-// One head of one sequence: q, k, v and out are rows of `width` floats, `stride` (out_stride)
-// apart. `scratch` holds attention_scratch(T, width) floats.
-COLDPRESS_KERNEL(attention_head, const float* q, const float* k, const float* v, int64_t stride,
-                 int64_t T, int64_t width, float scale, float* scratch, float* out,
-                 int64_t out_stride)
+// One head: `queries` rows q, T rows k and v. `scratch` holds attention_scratch(T, width) floats,
+// attention_scratch_words(T, width) for words.
+COLDPRESS_KERNEL(attention_head, const float* q, int64_t q_stride, int64_t queries, const float* k,
+                 const float* v, int64_t stride, int64_t T, int64_t width, float scale, bool words,
+                 float* scratch, float* out, int64_t out_stride)
 
 }  // namespace coldpress
 
 #ifndef COLDPRESS_LAUNCHER
 #include "core/attention.h"
+#include "core/attention_words.h"
 
 namespace coldpress::COLDPRESS_ISA_LEVEL {
 
-void attention_head(const float* q, const float* k, const float* v, int64_t stride, int64_t T,
-                    int64_t width, float scale, float* scratch, float* out, int64_t out_stride) {
-  attend_head(q, k, v, stride, T, width, scale, scratch, out, out_stride);
+void attention_head(const float* q, int64_t q_stride, int64_t queries, const float* k,
+                    const float* v, int64_t stride, int64_t T, int64_t width, float scale,
+                    bool words, float* scratch, float* out, int64_t out_stride) {
+  const auto attend = words ? attend_head_words : attend_head;
+  attend(q, q_stride, queries, k, v, stride, T, width, scale, scratch, out, out_stride);
 }
 
 }  // namespace coldpress::COLDPRESS_ISA_LEVEL
 
 #else
+#include "core/attention_scratch.h"
 #include "core/launch.h"
 
 namespace coldpress {
 namespace {
 
-// q, k, v: (T, H, D) with one common token stride, heads and widths contiguous.
+// Rows (T, H, D) whose heads and widths lie contiguous.
+void check_rows(const Tensor& t, int64_t tokens, int64_t heads, int64_t width, int64_t stride) {
+  STD_TORCH_CHECK(
+      t.dim() == 3 && t.size(0) == tokens && t.size(1) == heads && t.size(2) == width &&
+          (tokens < 2 || t.stride(0) == stride) && (heads < 2 || t.stride(1) == width) &&
+          (width < 2 || t.stride(2) == 1),
+      "coldpress::varlen_attention: k and v must be (T, H, D) alike, with one stride between "
+      "tokens, q (Tq, H, D), all with contiguous heads and widths; pass .contiguous() of all "
+      "three");
+}
+
 Tensor varlen_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cu_seqlens,
-                        double scale) {
-  const int64_t tokens = q.size(0), heads = q.size(1), width = q.size(2);
-  const int64_t stride = q.stride(0);
-  for (const Tensor* t : {&q, &k, &v}) {
-    STD_TORCH_CHECK(
-        t->dim() == 3 && t->size(0) == tokens && t->size(1) == heads && t->size(2) == width &&
-            (tokens < 2 || t->stride(0) == stride) && (heads < 2 || t->stride(1) == width) &&
-            (width < 2 || t->stride(2) == 1),
-        "coldpress::varlen_attention: q, k, v must be (T, H, D) alike, with one stride between "
-        "tokens and contiguous heads and widths; pass .contiguous() of all three");
-  }
+                        const Tensor& cu_seqlens_q, double scale, bool words) {
+  const int64_t queries = q.size(0), tokens = k.size(0), heads = q.size(1), width = q.size(2);
+  const int64_t q_stride = q.stride(0), stride = k.stride(0);
+  check_rows(q, queries, heads, width, q_stride);
+  check_rows(k, tokens, heads, width, stride);
+  check_rows(v, tokens, heads, width, stride);
   const int32_t* ends = bounds(cu_seqlens, tokens, 0, "varlen_attention");
+  const int32_t* q_ends = bounds(cu_seqlens_q, queries, 0, "varlen_attention");
   const int64_t sequences = cu_seqlens.numel() - 1;
-  Tensor out = torch::stable::new_empty(q, {tokens, heads * width});
+  STD_TORCH_CHECK(cu_seqlens_q.numel() == cu_seqlens.numel(),
+                  "coldpress::varlen_attention: cu_seqlens must bound as many sequences as for q");
+  Tensor out = torch::stable::new_empty(q, {queries, heads * width});
   const float* q_data = floats(q, "varlen_attention: q");
   const float* k_data = floats(k, "varlen_attention: k");
   const float* v_data = floats(v, "varlen_attention: v");
@@ -56,10 +68,12 @@ Tensor varlen_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   for_each_task(sequences * heads, [&](int64_t task) {
     const int64_t sequence = task / heads, head = task % heads;
     const int64_t begin = ends[sequence], T = ends[sequence + 1] - begin;
+    const int64_t first = q_ends[sequence], n = q_ends[sequence + 1] - first;
     const int64_t at = begin * stride + head * width;
-    const Scratch scratch(attention_scratch(T, width));
-    kernel(q_data + at, k_data + at, v_data + at, stride, T, width, static_cast<float>(scale),
-           scratch.get(), out_data + (begin * heads + head) * width, heads * width);
+    const Scratch scratch(words ? attention_scratch_words(T, width) : attention_scratch(T, width));
+    kernel(q_data + first * q_stride + head * width, q_stride, n, k_data + at, v_data + at, stride,
+           T, width, static_cast<float>(scale), words, scratch.get(),
+           out_data + (first * heads + head) * width, heads * width);
   });
   return out;
 }

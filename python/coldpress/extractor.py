@@ -35,7 +35,7 @@ from coldpress.types import (
     Output,
 )
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised whenever a change of coldpress changes the vectors beyond rounding."""
 
 

@@ -51,7 +51,7 @@ def texts(count: int) -> list[str]:
     return [" ".join(draw.choices(WORDS, k=draw.choice([1, 3, 9, 30, 90, 300]))) + f" {i}" for i in range(count)]
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8"])
+@pytest.fixture(scope="module", params=["fp32", "int16", "int8"])
 def extractor(request: pytest.FixtureRequest, minilm: Path) -> Extractor:
     return Extractor(minilm, device="cpu", precision=request.param)
 

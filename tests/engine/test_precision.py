@@ -90,11 +90,11 @@ def test_the_first_mode_that_passes_is_taken(fp32: Extractor, sample: Sample) ->
     assert bad.choice.reason.startswith("int8 failed its certificate (mean cosine")
 
 
-def test_int8_is_a_candidate_where_it_is_faster() -> None:
+def test_integers_are_candidates_where_they_are_faster() -> None:
     for level in _library.isa_levels():
         with _library.use_isa(level):
-            modes = [choice.mode for choice in candidates("auto", ("fp32", "int8"))]
-            assert modes == (["int8", "fp32"] if level == "avx512-vnni" else ["fp32"])
+            modes = [choice.mode for choice in candidates("auto", ("fp32", "int16", "int8"))]
+            assert modes == (["int8", "int16", "fp32"] if level == "avx512-vnni" else ["fp32"])
             asked = candidates("int8", ("fp32", "int8"))
             assert [choice.mode for choice in asked] == ["int8"]
             assert ("no faster" in asked[0].reason) == (level != "avx512-vnni")

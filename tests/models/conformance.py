@@ -85,11 +85,10 @@ class Subject:
     def ours(self) -> Vectors:
         return self.loaded.backbone(self.batch, self.outputs)
 
-    @cached_property
-    def int8(self) -> models.LoadedModel:
-        """The same directory, packed for int8."""
+    def packed(self, precision: str) -> models.LoadedModel:
+        """The same directory, packed for `precision`."""
         loaded = models.load(self.directory)
-        loaded.backbone.prepare("int8")
+        loaded.backbone.prepare(precision)
         return loaded
 
     @cached_property

@@ -81,13 +81,16 @@ def test_a_row_depends_on_its_item_alone(subject: Subject, threads: int) -> None
         assert equal(shuffled, {name: v[order] for name, v in subject.ours.items()})
 
 
-def test_int8_is_close_and_as_independent_as_fp32(subject: Subject) -> None:
+@pytest.mark.parametrize(("precision", "cosine"), [("int16", 0.99999), ("int8", 0.97)])
+def test_integers_are_close_and_as_independent_as_fp32(subject: Subject, precision: str, cosine: float) -> None:
     """Tiny random networks are the worst case: few values to average the rounding over."""
-    backbone, items = subject.int8.backbone, split(subject.batch)
+    backbone, items = subject.packed(precision).backbone, split(subject.batch)
     vectors = backbone(subject.batch, subject.outputs)
     for name, rows in vectors.items():
-        assert torch.cosine_similarity(rows, subject.ours[name]).min() > 0.97, name
+        assert torch.cosine_similarity(rows, subject.ours[name]).min() > cosine, name
         assert not torch.equal(rows, subject.ours[name])
+    for output in subject.outputs:  # of the last block, only what is asked for is computed
+        assert equal(backbone(subject.batch, [output]), {output.name: vectors[output.name]})
     for level in _library.isa_levels():
         with _library.use_isa(level):
             assert equal(backbone(subject.batch, subject.outputs), vectors), level
@@ -102,7 +105,7 @@ def test_int8_is_close_and_as_independent_as_fp32(subject: Subject) -> None:
 
 def test_a_packed_backbone_cannot_change_its_arithmetic(subject: Subject) -> None:
     with pytest.raises(ModelError, match="runs in int8 and cannot change to fp32"):
-        subject.int8.backbone.prepare("fp32")
+        subject.packed("int8").backbone.prepare("fp32")
 
 
 def test_an_output_does_not_depend_on_which_others_are_asked_for(subject: Subject) -> None:

@@ -31,6 +31,7 @@ class Precision(str, Enum):
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT16 = "int16"
     INT8 = "int8"
     FP8 = "fp8"
 

@@ -7,14 +7,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from coldpress import ops
-from coldpress.ops.linear import activate
+from coldpress.ops.linear import PANEL, activate
 
 
 class Linear(nn.Module):
     """``activation(x W^T + bias)`` for packed tokens (T, D).
 
-    :meth:`prepare` is called once after loading: on a CPU it replaces the weight by its packed panels, in fp32 or
-    int8, so that only one copy stays in memory.
+    :meth:`prepare` is called once after loading: on a CPU it replaces the weight by its packed panels, in fp32, int8
+    or int16, so that only one copy stays in memory.
 
     Parameters
     ----------
@@ -36,28 +36,50 @@ class Linear(nn.Module):
         self.register_buffer("columns", None, persistent=False)
 
     @property
-    def int8(self) -> ops.PackedInt8 | None:
-        """The int8 weight, where this layer was prepared so."""
+    def quantized(self) -> ops.QuantizedWeight | None:
+        """The weight in integers, where this layer was prepared so."""
         if self.packed is None or self.columns is None:
             return None
-        return ops.PackedInt8(self.packed, self.columns)
+        return ops.QuantizedWeight(self.packed, self.columns)
 
     def prepare(self, precision: str) -> None:
-        """Pack the weight for the device that it lies on, and for ``fp32`` or ``int8`` arithmetic."""
+        """Pack the weight for the device that it lies on, and for ``fp32``, ``int8`` or ``int16`` arithmetic."""
         if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32 or self.packed is not None:
             return
-        if precision == "int8" and not self.sensitive:
-            self.packed, self.columns = ops.pack_weight_int8(self.weight)
+        if precision in ("int8", "int16") and not self.sensitive:
+            self.packed, self.columns = ops.quantize_weight(self.weight, precision)  # type: ignore[arg-type]
         else:
             self.packed = ops.pack_weight(self.weight)
         self.weight = nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (T, in_features) to (T, out_features)."""
-        if (int8 := self.int8) is not None:
-            return ops.linear_int8(x, int8, self.bias, self.activation)
-        if self.packed is not None:
-            return ops.linear(x, self.packed, self.bias, self.activation)
+        return self._product(x, self.weight, self.packed, self.columns, self.bias)
+
+    def part(self, x: torch.Tensor, begin: int, end: int) -> torch.Tensor:
+        """Return outputs [begin, end) alone, bit for bit; both are multiples of 64."""
+        panels = slice(begin // PANEL, end // PANEL)
+        packed, columns = self.packed, self.columns
+        return self._product(
+            x,
+            self.weight[begin:end] if packed is None else self.weight,
+            None if packed is None else packed[panels],
+            None if columns is None else columns[:, begin:end].contiguous(),
+            self.bias[begin:end],
+        )
+
+    def _product(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        packed: torch.Tensor | None,
+        columns: torch.Tensor | None,
+        bias: torch.Tensor,
+    ) -> torch.Tensor:
+        if packed is not None and columns is not None:
+            return ops.linear_quantized(x, ops.QuantizedWeight(packed, columns), bias, self.activation)
+        if packed is not None:
+            return ops.linear(x, packed, bias, self.activation)
         if self.activation in ("gelu", "gelu_tanh"):
-            return ops.bias_gelu(F.linear(x, self.weight), self.bias, tanh=self.activation == "gelu_tanh")
-        return activate(F.linear(x, self.weight, self.bias), self.activation)
+            return ops.bias_gelu(F.linear(x, weight), bias, tanh=self.activation == "gelu_tanh")
+        return activate(F.linear(x, weight, bias), self.activation)

@@ -25,10 +25,10 @@ class Mlp(nn.Module):
 
     def residual(self, x: torch.Tensor, norm: LayerNorm, *, norm_first: bool) -> torch.Tensor:
         """Return ``norm(x + self(x))``, or ``x + self(norm(x))``."""
-        up, down = self.up.int8, self.down.int8
-        if up is None or down is None:
+        up, down = self.up.quantized, self.down.quantized
+        if up is None or down is None or up.packed.dtype != down.packed.dtype:
             return add_residual(x, self, norm, norm_first=norm_first)
-        return ops.mlp_int8(
+        return ops.mlp_quantized(
             x,
             up,
             self.up.bias,

@@ -34,7 +34,13 @@ class LayerNorm(nn.Module):
 
 
 def add_residual(
-    x: torch.Tensor, layer: Callable[[torch.Tensor], torch.Tensor], norm: LayerNorm, *, norm_first: bool
+    x: torch.Tensor,
+    layer: Callable[[torch.Tensor], torch.Tensor],
+    norm: LayerNorm,
+    *,
+    norm_first: bool,
+    rows: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return ``norm(x + layer(x))``, or ``x + layer(norm(x))``."""
-    return layer(norm(x)) + x if norm_first else norm.add(layer(x), x)[0]
+    """Return ``norm(x + layer(x))``, or ``x + layer(norm(x))``; `rows` are those that the layer returns, if not all."""
+    kept = x if rows is None else x[rows]
+    return layer(norm(x)) + kept if norm_first else norm.add(layer(x), kept)[0]

@@ -86,11 +86,27 @@ class LoadedModel:
     reload: Callable[[], Backbone] | None = None
 
 
+def rows_wanted(
+    outputs: Sequence[Output], last: int, cu_seqlens: torch.Tensor, backbone: Backbone
+) -> torch.Tensor | None:
+    """Index of the one token of each sequence that block number `last` is wanted for; None if it is wanted for more."""
+    ours = [output for output in outputs if (output.layer or backbone.depth) == last]
+    kinds = {backbone.pooling if output.pooling == "model" else output.pooling for output in ours}
+    if kinds == {"cls"}:
+        return cu_seqlens[:-1].long()
+    return cu_seqlens[1:].long() - 1 if kinds == {"last"} else None
+
+
 def pool_tokens(
     tokens: torch.Tensor, cu_seqlens: torch.Tensor, output: Output, backbone: Backbone, prefix: int = 0
 ) -> torch.Tensor:
-    """Pool packed tokens (T, D) as `output` asks. A mean leaves out the first `prefix` tokens of equal sequences."""
+    """Pool packed tokens (T, D) as `output` asks, or take them as they are where there is one a sequence (B, D).
+
+    A mean leaves out the first `prefix` tokens of equal sequences.
+    """
     pooling = backbone.pooling if output.pooling == "model" else output.pooling
+    if len(tokens) == len(cu_seqlens) - 1:  # see rows_wanted
+        cu_seqlens = torch.arange(len(tokens) + 1, dtype=torch.int32, device=tokens.device)
     if pooling == "mean" and prefix:
         B = len(cu_seqlens) - 1
         tokens = tokens.view(B, -1, tokens.shape[1])[:, prefix:].flatten(0, 1)

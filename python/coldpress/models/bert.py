@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from coldpress import ops
 from coldpress.errors import ModelError
 from coldpress.layers import LayerNorm, Mlp, SelfAttention
-from coldpress.models.base import Backbone, WeightMap, pool_tokens
+from coldpress.models.base import Backbone, WeightMap, pool_tokens, rows_wanted
 from coldpress.models.names import activation_named, required
 from coldpress.types import Batch, ImageSpec, Output, Spec, TextBatch
 
@@ -87,9 +87,9 @@ class Block(nn.Module):
         self.mlp = Mlp(config.width, config.hidden, config.activation)
         self.mlp_norm = LayerNorm(config.width, config.eps)
 
-    def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
-        """Map tokens (T, D) to (T, D)."""
-        x = self.attention.residual(x, cu_seqlens, self.attention_norm, norm_first=False)
+    def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Map tokens (T, D) to (T, D), or to (B, D): `rows`, one of each sequence."""
+        x = self.attention.residual(x, cu_seqlens, self.attention_norm, norm_first=False, rows=rows)
         return self.mlp.residual(x, self.mlp_norm, norm_first=False)
 
 
@@ -97,7 +97,7 @@ class Bert(Backbone):
     """The encoder without its task heads."""
 
     modality = "text"
-    precisions = ("fp32", "int8")
+    precisions = ("fp32", "int16", "int8")
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -115,9 +115,10 @@ class Bert(Backbone):
         assert isinstance(batch, TextBatch)
         x = self._embed(batch)
         wanted = {output.layer or self.depth for output in outputs}
+        rows = rows_wanted(outputs, max(wanted), batch.cu_seqlens, self)
         layers = {}
         for number, block in enumerate(self.blocks[: max(wanted)], start=1):
-            x = block(x, batch.cu_seqlens)
+            x = block(x, batch.cu_seqlens, rows if number == max(wanted) else None)
             if number in wanted:
                 layers[number] = x
         return {o.name: pool_tokens(layers[o.layer or self.depth], batch.cu_seqlens, o, self) for o in outputs}

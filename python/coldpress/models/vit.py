@@ -21,7 +21,7 @@ from torch import nn
 from coldpress import ops
 from coldpress.errors import ModelError
 from coldpress.layers import LayerNorm, Mlp, PatchEmbedding, SelfAttention, SwiGlu, interpolate_positions
-from coldpress.models.base import Backbone, WeightMap, pool_tokens
+from coldpress.models.base import Backbone, WeightMap, pool_tokens, rows_wanted
 from coldpress.models.names import activation_named, required
 from coldpress.models.weights import expect_shapes
 from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
@@ -113,13 +113,14 @@ class Block(nn.Module):
             self.attention_scale = nn.Parameter(torch.ones(config.width), requires_grad=False)
             self.mlp_scale = nn.Parameter(torch.ones(config.width), requires_grad=False)
 
-    def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
-        """Map tokens (T, D) to (T, D)."""
-        if self.attention.qkv.int8 is None:  # the residual of one half rides with the normalisation of the other
-            normed, x = self.mlp_norm.add(self.attention(self.attention_norm(x), cu_seqlens), x)
+    def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Map tokens (T, D) to (T, D), or to (B, D): `rows`, one of each sequence."""
+        if self.attention.qkv.quantized is None:  # the residual of one half rides with the normalisation of the other
+            mixed = self.attention(self.attention_norm(x), cu_seqlens, rows)
+            normed, x = self.mlp_norm.add(mixed, x if rows is None else x[rows])
             out: torch.Tensor = self.mlp(normed) + x
             return out
-        x = self.attention.residual(x, cu_seqlens, self.attention_norm, norm_first=True)
+        x = self.attention.residual(x, cu_seqlens, self.attention_norm, norm_first=True, rows=rows)
         return self.mlp.residual(x, self.mlp_norm, norm_first=True)
 
     def fold_layer_scale(self) -> None:
@@ -136,7 +137,7 @@ class Vit(Backbone):
     modality = "image"
     pooling: ops.Pooling = "cls"
     normalize = False
-    precisions = ("fp32", "int8")
+    precisions = ("fp32", "int16", "int8")
 
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
@@ -154,9 +155,10 @@ class Vit(Backbone):
         cu_seqlens = torch.arange(len(batch) + 1, dtype=torch.int32, device=x.device) * tokens
         wanted = {output.layer for output in outputs}
         last = self.depth if None in wanted else max(layer for layer in wanted if layer is not None)
+        rows = rows_wanted(outputs, last, cu_seqlens, self)
         layers: dict[int | None, torch.Tensor] = {}
         for number, block in enumerate(self.blocks[:last], start=1):
-            x = block(x, cu_seqlens)
+            x = block(x, cu_seqlens, rows if number == last else None)
             if number in wanted:
                 layers[number] = x
         if None in wanted:

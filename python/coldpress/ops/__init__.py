@@ -2,12 +2,12 @@
 
 from coldpress._library import load as _load
 from coldpress.ops._define import ReferenceMode, op_names
-from coldpress.ops.attention_int8 import attention_int8, fits_attention_int8
+from coldpress.ops.attention_quantized import attention_quantized, fits_attention_quantized
 from coldpress.ops.bias_gelu import bias_gelu
 from coldpress.ops.layer_norm import add_layer_norm, layer_norm
 from coldpress.ops.linear import Activation, linear, pack_weight, unpack_weight
-from coldpress.ops.linear_int8 import PackedInt8, linear_int8, pack_weight_int8
-from coldpress.ops.mlp_int8 import mlp_int8
+from coldpress.ops.linear_quantized import QuantizedWeight, linear_quantized, quantize_weight
+from coldpress.ops.mlp_quantized import mlp_quantized
 from coldpress.ops.patchify import patchify
 from coldpress.ops.pool import Pooling, pool
 from coldpress.ops.varlen_attention import varlen_attention
@@ -16,22 +16,22 @@ _load()
 
 __all__ = [
     "Activation",
-    "PackedInt8",
     "Pooling",
+    "QuantizedWeight",
     "ReferenceMode",
     "add_layer_norm",
-    "attention_int8",
+    "attention_quantized",
     "bias_gelu",
-    "fits_attention_int8",
+    "fits_attention_quantized",
     "layer_norm",
     "linear",
-    "linear_int8",
-    "mlp_int8",
+    "linear_quantized",
+    "mlp_quantized",
     "op_names",
     "pack_weight",
-    "pack_weight_int8",
     "patchify",
     "pool",
+    "quantize_weight",
     "unpack_weight",
     "varlen_attention",
 ]

@@ -1,5 +1,9 @@
 """Attention inside each sequence of a packed batch, without padding.
 
+In fp32, or with both of its products on 16-bit integers: keys and values quantised per column of a sequence (4095 and
+2047 steps either side of zero), the scales of the keys taken into the queries, those per token (4095), probabilities to
+8192 steps of the greatest. Sums are exact, so a sequence keeps its bits in any company.
+
 Source: Vaswani et al., *Attention Is All You Need* (2017), https://arxiv.org/abs/1706.03762.
 """
 
@@ -14,53 +18,94 @@ from coldpress.ops._define import define
 
 
 def varlen_attention_reference(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens: torch.Tensor, scale: float
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    cu_seqlens_q: torch.Tensor,
+    scale: float,
+    words: bool,
 ) -> torch.Tensor:
     """Plain torch, one sequence after the other."""
     out = q.new_empty(q.shape)
-    ends = cu_seqlens.tolist()
-    for begin, end in itertools.pairwise(ends):
-        q1, k1, v1 = (t[begin:end].transpose(0, 1).unsqueeze(0) for t in (q, k, v))
-        out[begin:end] = F.scaled_dot_product_attention(q1, k1, v1, scale=scale)[0].transpose(0, 1)
+    attend = _attend_words if words else F.scaled_dot_product_attention
+    keys, queries = (itertools.pairwise(ends.tolist()) for ends in (cu_seqlens, cu_seqlens_q))
+    for (begin, end), (first, last) in zip(keys, queries, strict=True):
+        q1 = q[first:last].transpose(0, 1).unsqueeze(0)
+        k1, v1 = (t[begin:end].transpose(0, 1).unsqueeze(0) for t in (k, v))
+        out[first:last] = attend(q1, k1, v1, scale=scale)[0].transpose(0, 1)
     return out.flatten(1)
 
 
-def _fake(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens: torch.Tensor, scale: float) -> torch.Tensor:
+def _attend_words(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention of (1, H, T, D) on integers; sums in float64, where they are exact."""
+    if not k.shape[2]:
+        return q
+    keys, key_step = _quantize(k, 4095, dim=2)
+    values, value_step = _quantize(v, 2047, dim=2)
+    queries, query_step = _quantize(q * (key_step * (scale * 1.44269504089)), 4095, dim=3)
+    scores = (queries.double() @ keys.double().mT).to(q.dtype) * query_step
+    weights = (8192 * torch.exp2(scores - scores.amax(dim=3, keepdim=True))).round()
+    return (weights.double() @ values.double()).to(q.dtype) * (value_step / weights.sum(dim=3, keepdim=True))
+
+
+def _quantize(x: torch.Tensor, steps: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return integers as floats and what a step is, by the greatest magnitude along `dim`."""
+    top = x.abs().amax(dim=dim, keepdim=True)
+    inverse = torch.where(top > 0, torch.full_like(top, steps) / top, 0)
+    return (x * inverse).round(), top / steps + (x * 0).sum(dim=dim, keepdim=True)
+
+
+def _fake(q: torch.Tensor, *rest: object) -> torch.Tensor:
     return q.new_empty(q.shape[0], q.shape[1] * q.shape[2])
 
 
 _varlen_attention = define(
-    "varlen_attention(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens, float scale) -> Tensor",
+    "varlen_attention(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens, Tensor cu_seqlens_q, float scale, bool words) "
+    "-> Tensor",
     reference=varlen_attention_reference,
     fake=_fake,
 )
 
 
 def varlen_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens: torch.Tensor, *, scale: float
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    *,
+    scale: float,
+    cu_seqlens_q: torch.Tensor | None = None,
+    words: bool = False,
 ) -> torch.Tensor:
     """Return ``softmax(q k^T scale) v`` for each head and sequence.
 
     Parameters
     ----------
-    q, k, v : (T, H, D) float32, T tokens of all sequences one after the other. Views into one fused projection are
-        welcome: only heads and widths have to be contiguous.
-    cu_seqlens : (B + 1,) int32, sequence b is tokens ``cu_seqlens[b]:cu_seqlens[b + 1]``.
+    q, k, v : (Tq, H, D) and (T, H, D) twice, float32: the tokens of all sequences one after the other. Views into one
+        fused projection are welcome: only heads and widths have to be contiguous.
+    cu_seqlens : (B + 1,) int32, the keys and values of sequence b are ``cu_seqlens[b]:cu_seqlens[b + 1]``.
     scale : factor on the scores, usually ``D ** -0.5``.
+    cu_seqlens_q : the same for the queries, where not every token asks.
+    words : whether both products run on 16-bit integers.
 
     Returns
     -------
-    (T, H * D) float32. A sequence depends on its own tokens alone, bit for bit.
+    (Tq, H * D) float32. A query depends on itself and on the keys and values of its sequence alone, bit for bit.
 
     Raises
     ------
     ValueError
         If the shapes differ, or `cu_seqlens` is not an int32 vector.
     """
-    shapes_fit = q.dim() == 3 and k.shape == q.shape and v.shape == q.shape and cu_seqlens.dim() == 1
-    if not shapes_fit or cu_seqlens.dtype != torch.int32:
+    ends = cu_seqlens if cu_seqlens_q is None else cu_seqlens_q
+    fit = q.dim() == 3 and k.shape == v.shape and q.shape[1:] == k.shape[1:] and cu_seqlens.dim() == 1
+    if cu_seqlens_q is None:
+        fit = fit and len(q) == len(k)
+    if not fit or cu_seqlens.dtype != torch.int32 or ends.dtype != torch.int32 or ends.shape != cu_seqlens.shape:
         raise ValueError(
             f"varlen_attention: got q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}, "
-            f"cu_seqlens {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}; expected (T, H, D) three times, int32 (B + 1,)"
+            f"cu_seqlens {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}, for queries {ends.dtype} {tuple(ends.shape)}; "
+            "expected (T, H, D) three times, int32 (B + 1,)"
         )
-    return _varlen_attention(q, k, v, cu_seqlens, scale)  # type: ignore[no-any-return]
+    return _varlen_attention(q, k, v, cu_seqlens, ends, scale, words)  # type: ignore[no-any-return]

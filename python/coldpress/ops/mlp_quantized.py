@@ -1,4 +1,5 @@
-"""The feed-forward half of a transformer block on bytes: two :func:`linear_int8`, residual and normalisation, one op.
+"""The feed-forward half of a transformer block on integers: two :func:`linear_quantized`, residual and
+normalisation, one op.
 
 Source: Vaswani et al., *Attention Is All You Need* (2017), https://arxiv.org/abs/1706.03762.
 """
@@ -10,10 +11,10 @@ import torch
 from coldpress.ops._define import define
 from coldpress.ops.layer_norm import layer_norm_reference
 from coldpress.ops.linear import Activation
-from coldpress.ops.linear_int8 import PackedInt8, check_int8, linear_int8_reference
+from coldpress.ops.linear_quantized import QuantizedWeight, check_alike, check_quantized, linear_quantized_reference
 
 
-def mlp_int8_reference(
+def mlp_quantized_reference(
     x: torch.Tensor,
     up: torch.Tensor,
     up_columns: torch.Tensor,
@@ -29,24 +30,24 @@ def mlp_int8_reference(
 ) -> torch.Tensor:
     """Plain torch."""
     inputs = layer_norm_reference(x, norm_weight, norm_bias, eps) if norm_first else x
-    hidden = linear_int8_reference(inputs, up, up_columns, up_bias, activation)
-    summed = linear_int8_reference(hidden, down, down_columns, down_bias, "none") + x
+    hidden = linear_quantized_reference(inputs, up, up_columns, up_bias, activation)
+    summed = linear_quantized_reference(hidden, down, down_columns, down_bias, "none") + x
     return summed if norm_first else layer_norm_reference(summed, norm_weight, norm_bias, eps)
 
 
-_mlp_int8 = define(
-    "mlp_int8(Tensor x, Tensor up, Tensor up_columns, Tensor up_bias, Tensor down, Tensor down_columns, "
+_mlp_quantized = define(
+    "mlp_quantized(Tensor x, Tensor up, Tensor up_columns, Tensor up_bias, Tensor down, Tensor down_columns, "
     "Tensor down_bias, str activation, Tensor norm_weight, Tensor norm_bias, float eps, bool norm_first) -> Tensor",
-    reference=mlp_int8_reference,
+    reference=mlp_quantized_reference,
     fake=lambda x, *rest: torch.empty_like(x),
 )
 
 
-def mlp_int8(
+def mlp_quantized(
     x: torch.Tensor,
-    up: PackedInt8,
+    up: QuantizedWeight,
     up_bias: torch.Tensor,
-    down: PackedInt8,
+    down: QuantizedWeight,
     down_bias: torch.Tensor,
     *,
     activation: Activation,
@@ -58,7 +59,7 @@ def mlp_int8(
     Parameters
     ----------
     x : (T, D) float32, contiguous.
-    up, down : :func:`pack_weight_int8` of the weights (hidden, D) and (D, hidden).
+    up, down : :func:`quantize_weight` of the weights (hidden, D) and (D, hidden).
     up_bias, down_bias : (hidden,), (D,) float32.
     activation : what is applied between them.
     norm : weight (D,), bias (D,) and epsilon of the layer normalisation.
@@ -66,7 +67,7 @@ def mlp_int8(
 
     Returns
     -------
-    (T, D) float32, bit for bit what :func:`linear_int8` and :func:`add_layer_norm` give one after the other.
+    (T, D) float32, bit for bit what :func:`linear_quantized` and :func:`add_layer_norm` give one after the other.
 
     Raises
     ------
@@ -75,9 +76,10 @@ def mlp_int8(
     """
     if x.dim() != 2 or down_bias.shape != x.shape[1:] or norm[0].shape != x.shape[1:] or norm[1].shape != x.shape[1:]:
         raise ValueError(
-            f"mlp_int8: got x {tuple(x.shape)}, down_bias {tuple(down_bias.shape)}, "
+            f"mlp_quantized: got x {tuple(x.shape)}, down_bias {tuple(down_bias.shape)}, "
             f"norm {tuple(norm[0].shape)}, {tuple(norm[1].shape)}; expected (T, D) and (D,) three times"
         )
-    check_int8("mlp_int8: up", x.shape[1], up, up_bias, activation)
-    check_int8("mlp_int8: down", len(up_bias), down, down_bias, activation)
-    return _mlp_int8(x, *up, up_bias, *down, down_bias, activation, *norm, norm_first)  # type: ignore[no-any-return]
+    check_quantized("mlp_quantized: up", x.shape[1], up, up_bias, activation)
+    check_quantized("mlp_quantized: down", len(up_bias), down, down_bias, activation)
+    check_alike("mlp_quantized", up, down)
+    return _mlp_quantized(x, *up, up_bias, *down, down_bias, activation, *norm, norm_first)  # type: ignore[no-any-return]

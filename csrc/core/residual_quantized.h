@@ -1,14 +1,15 @@
-// What the two halves of a transformer block, attention_int8 and mlp_int8, have around their
-// products: y = norm(x + f(x)), or y = x + f(norm(x)) where the normalisation comes first.
+// What the two halves of a transformer block, attention_quantized and mlp_quantized, have around
+// their products: y = norm(x + f(x)), or y = x + f(norm(x)) where the normalisation comes first.
 #pragma once
 
-#include "core/gemm_int8.h"
+#include "core/linear_quantized.h"
 #include "core/norm.h"
 
 namespace coldpress::COLDPRESS_ISA_LEVEL {
 namespace {
 
-// Rows of x, normalised if that comes first, to bytes. `buffer` holds one row.
+// Rows of x, normalised if that comes first, to integers. `buffer` holds one row.
+template <class F>
 inline void quantize_inputs(const float* x, int64_t rows, int64_t D, const Norm& norm,
                             float* buffer, const QuantizedRows& to) {
   for (int64_t row = 0; row < rows; ++row) {
@@ -17,12 +18,8 @@ inline void quantize_inputs(const float* x, int64_t rows, int64_t D, const Norm&
       normalise_row(values, norm, D, buffer);
       values = buffer;
     }
-    quantize_row(values, D, to, row);
+    quantize_row<F>(values, D, to, row);
   }
-}
-
-inline void quantize_rows(const float* x, int64_t rows, int64_t K, const QuantizedRows& to) {
-  for (int64_t row = 0; row < rows; ++row) quantize_row(x + row * K, K, to, row);
 }
 
 // y holds f; it becomes the output.

@@ -1,4 +1,5 @@
-"""The attention half of a transformer block, its projections on bytes, with residual and normalisation, in one op.
+"""The attention half of a transformer block, its products on integers, with residual and normalisation, in
+one op.
 
 Source: Vaswani et al., *Attention Is All You Need* (2017), https://arxiv.org/abs/1706.03762.
 """
@@ -9,11 +10,17 @@ import torch
 
 from coldpress.ops._define import define
 from coldpress.ops.layer_norm import layer_norm_reference
-from coldpress.ops.linear_int8 import PANEL, PackedInt8, check_int8, linear_int8_reference
+from coldpress.ops.linear_quantized import (
+    PANEL,
+    QuantizedWeight,
+    check_alike,
+    check_quantized,
+    linear_quantized_reference,
+)
 from coldpress.ops.varlen_attention import varlen_attention_reference
 
 
-def attention_int8_reference(
+def attention_quantized_reference(
     x: torch.Tensor,
     cu_seqlens: torch.Tensor,
     heads: int,
@@ -31,32 +38,33 @@ def attention_int8_reference(
 ) -> torch.Tensor:
     """Plain torch."""
     inputs = layer_norm_reference(x, norm_weight, norm_bias, eps) if norm_first else x
-    q, k, v = linear_int8_reference(inputs, qkv, qkv_columns, qkv_bias, "none").view(len(x), 3, heads, -1).unbind(1)
-    mixed = varlen_attention_reference(q, k, v, cu_seqlens, scale)
-    summed = linear_int8_reference(mixed, out, out_columns, out_bias, "none") + x
+    projected = linear_quantized_reference(inputs, qkv, qkv_columns, qkv_bias, "none")
+    q, k, v = projected.view(len(x), 3, heads, -1).unbind(1)
+    mixed = varlen_attention_reference(q, k, v, cu_seqlens, cu_seqlens, scale, words=True)
+    summed = linear_quantized_reference(mixed, out, out_columns, out_bias, "none") + x
     return summed if norm_first else layer_norm_reference(summed, norm_weight, norm_bias, eps)
 
 
-_attention_int8 = define(
-    "attention_int8(Tensor x, Tensor cu_seqlens, int heads, float scale, Tensor qkv, Tensor qkv_columns, "
+_attention_quantized = define(
+    "attention_quantized(Tensor x, Tensor cu_seqlens, int heads, float scale, Tensor qkv, Tensor qkv_columns, "
     "Tensor qkv_bias, Tensor out, Tensor out_columns, Tensor out_bias, Tensor norm_weight, Tensor norm_bias, "
     "float eps, bool norm_first) -> Tensor",
-    reference=attention_int8_reference,
+    reference=attention_quantized_reference,
     fake=lambda x, *rest: torch.empty_like(x),
 )
 
 
-def fits_attention_int8(width: int, heads: int) -> bool:
-    """Whether :func:`attention_int8` takes a model of this size: whole heads in panels of 64 columns."""
+def fits_attention_quantized(width: int, heads: int) -> bool:
+    """Whether :func:`attention_quantized` takes a model of this size: whole heads in panels of 64 columns."""
     return width % PANEL == 0 and width % heads == 0 and PANEL % (width // heads) == 0
 
 
-def attention_int8(
+def attention_quantized(
     x: torch.Tensor,
     cu_seqlens: torch.Tensor,
-    qkv: PackedInt8,
+    qkv: QuantizedWeight,
     qkv_bias: torch.Tensor,
-    out: PackedInt8,
+    out: QuantizedWeight,
     out_bias: torch.Tensor,
     *,
     heads: int,
@@ -70,7 +78,7 @@ def attention_int8(
     ----------
     x : (T, D) float32, contiguous: the tokens of all sequences one after the other.
     cu_seqlens : (B + 1,) int32, sequence b is tokens ``cu_seqlens[b]:cu_seqlens[b + 1]``.
-    qkv, out : :func:`pack_weight_int8` of the weights (3 D, D) and (D, D).
+    qkv, out : :func:`quantize_weight` of the weights (3 D, D) and (D, D).
     qkv_bias, out_bias : (3 D,), (D,) float32.
     heads : H; the width of a head divides 64.
     scale : factor on the scores, usually ``(D / H) ** -0.5``.
@@ -79,28 +87,30 @@ def attention_int8(
 
     Returns
     -------
-    (T, D) float32, bit for bit what :func:`linear_int8`, :func:`varlen_attention` and :func:`add_layer_norm` give one
-    after the other.
+    (T, D) float32, bit for bit what :func:`linear_quantized`, :func:`varlen_attention` on words and
+    :func:`add_layer_norm` give one after the other.
 
     Raises
     ------
     ValueError
         If the shapes do not fit, or `cu_seqlens` is not an int32 vector.
     """
-    if x.dim() != 2 or not fits_attention_int8(x.shape[1], heads):
+    if x.dim() != 2 or not fits_attention_quantized(x.shape[1], heads):
         raise ValueError(
-            f"attention_int8: got x {tuple(x.shape)} and {heads} heads; "
+            f"attention_quantized: got x {tuple(x.shape)} and {heads} heads; "
             f"expected (T, D) with D a multiple of {PANEL} and the width of a head a divisor of it"
         )
     D = x.shape[1]
     if cu_seqlens.dim() != 1 or cu_seqlens.dtype != torch.int32:
-        raise ValueError(f"attention_int8: got cu_seqlens {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}, expected int32")
+        got = f"{cu_seqlens.dtype} {tuple(cu_seqlens.shape)}"
+        raise ValueError(f"attention_quantized: got cu_seqlens {got}, expected int32")
     if qkv_bias.shape != (3 * D,) or out_bias.shape != (D,) or norm[0].shape != (D,) or norm[1].shape != (D,):
         raise ValueError(
-            f"attention_int8: got qkv_bias {tuple(qkv_bias.shape)}, out_bias {tuple(out_bias.shape)}, "
+            f"attention_quantized: got qkv_bias {tuple(qkv_bias.shape)}, out_bias {tuple(out_bias.shape)}, "
             f"norm {tuple(norm[0].shape)}, {tuple(norm[1].shape)}; expected ({3 * D},) and ({D},) three times"
         )
-    check_int8("attention_int8: qkv", D, qkv, qkv_bias, "none")
-    check_int8("attention_int8: out", D, out, out_bias, "none")
+    check_quantized("attention_quantized: qkv", D, qkv, qkv_bias, "none")
+    check_quantized("attention_quantized: out", D, out, out_bias, "none")
+    check_alike("attention_quantized", qkv, out)
     args = (x, cu_seqlens, heads, scale, *qkv, qkv_bias, *out, out_bias, *norm, norm_first)
-    return _attention_int8(*args)  # type: ignore[no-any-return]
+    return _attention_quantized(*args)  # type: ignore[no-any-return]
