@@ -54,6 +54,7 @@ class Extractor:
         several of them with commas.
     prompt : text in front of every text, or the name of a prompt that the model defines.
     exif : turn images upright as their EXIF data says; upstream preprocessing does not.
+    modality : ``image`` or ``text``, of a model with a tower for each (CLIP, SigLIP); None takes the one for images.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
@@ -84,6 +85,7 @@ class Extractor:
         exif: bool = False,
         fast_decode: bool = False,
         threads: int | None = None,
+        modality: Modality | None = None,
     ) -> None:
         self._source = model
         self._options: dict[str, Any] = {
@@ -94,9 +96,10 @@ class Extractor:
             "exif": exif,
             "fast_decode": fast_decode,
             "threads": threads,
+            "modality": modality,
         }
         self.device = _device(device)
-        loaded = model if isinstance(model, LoadedModel) else models.load(model)
+        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality)
         self.model = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
         self._choice = engine.choose_precision(precision, loaded.backbone.precisions, self.device.type)

@@ -123,13 +123,15 @@ class TextSpec:
     """How text becomes token ids: everything that changes the numbers, nothing that does not.
 
     `tokenizer` is the canonical tokenizer.json (or vocabulary) content's SHA-256, `max_tokens` includes the
-    special tokens, `prompt` is put in front of every text.
+    special tokens, `prompt` is put in front of every text. `padding` is the token that fills every text up to
+    `max_tokens`; None leaves them as long as they are.
     """
 
     tokenizer: str
     max_tokens: int
     prompt: str = ""
     lowercase: bool = False
+    padding: int | None = None
 
 
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
@@ -141,7 +143,8 @@ class ImageSpec:
 
     `resize` is ``("shortest_edge", s)`` or ``("exact", height, width)`` or None; `crop` is (height, width) of a
     centre crop or None; values are ``(pixel * rescale - mean) / std`` for each RGB channel. `exif` turns images
-    upright as their EXIF data says. `fast_decode` decodes JPEG files at 1/2, 1/4 or 1/8 of their size where that is
+    upright as their EXIF data says. `crop_rounding` is what becomes of half a pixel of the crop's offset: ``down`` in
+    Hugging Face processors, to ``even`` in torchvision and timm. `fast_decode` decodes JPEG files at 1/2, 1/4 or 1/8 of their size where that is
     not below the resized one: faster on large photos, close to the exact pixels and not equal to them.
     """
 
@@ -153,6 +156,7 @@ class ImageSpec:
     std: tuple[float, float, float]
     exif: bool = False
     fast_decode: bool = False
+    crop_rounding: Literal["down", "even"] = "down"
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -53,6 +53,7 @@ def extractor_for(space: Space, model: str | None, *, device: str = "auto", thre
             exif=bool(preprocessing.get("exif", False)),
             fast_decode=bool(preprocessing.get("fast_decode", False)),
             threads=threads,
+            modality="text" if "tokenizer" in preprocessing else "image",
         )
     space.check(extractor.fingerprint)
     return extractor

@@ -32,6 +32,7 @@ def certify(
         typer.Option(metavar="SOURCE", help="Your own items; may be repeated.", show_default=False),
     ],
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Items to compare.")] = 64,
+    modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     text_column: options.TextColumn = None,
     image_column: options.ImageColumn = None,
@@ -47,7 +48,13 @@ def certify(
     with loading(model):
         from coldpress import Extractor
 
-        extractor = Extractor(model, device=device, precision=precision.value, threads=threads)
+        extractor = Extractor(
+            model,
+            device=device,
+            precision=precision.value,
+            threads=threads,
+            modality=options.modality_of(model, modality, data, text_column, image_column),
+        )
     contents = _contents(extractor, data, options.columns(text_column, image_column, None, None), limit)
     trials = extractor.compare(contents, samples=samples)
     best = next((trial for trial in trials if trial.certificate.passed), trials[-1])

@@ -52,6 +52,7 @@ def embed(
             rich_help_panel="Store",
         ),
     ],
+    modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     output: Annotated[
         str,
@@ -120,6 +121,7 @@ def embed(
             exif=exif,
             fast_decode=fast_decode,
             threads=threads,
+            modality=options.modality_of(model, modality, sources, text_column, image_column),
         )
     try:
         with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import torch
 
 from coldpress.errors import ModelError
 from coldpress.models.base import Backbone, LoadedModel
@@ -18,15 +20,16 @@ from coldpress.models.directory import find_directory
 from coldpress.models.generic import from_transformers
 from coldpress.models.prompts import prompts_of
 from coldpress.models.specs import (
+    IMAGE_FILES,
     SentenceModules,
     read_image_spec,
-    read_json,
+    read_model_config,
     read_sentence_modules,
     read_text_spec,
 )
 from coldpress.models.weights import assign, hash_tensors, normalise_names, read_tensors
 from coldpress.ops import Pooling
-from coldpress.types import ImageSpec, Spec
+from coldpress.types import ImageSpec, Modality, Spec
 
 logger = logging.getLogger(__name__)
 
@@ -42,29 +45,42 @@ def families() -> Mapping[str, ModuleType]:
     return {kind: module for module in modules for kind in getattr(module, "MODEL_TYPES", ())}
 
 
-def load(model: str | Path) -> LoadedModel:
+def has_towers(family: ModuleType) -> bool:
+    """Whether a family has a tower for texts and one for images; it then needs other tensors for each."""
+    return isinstance(family.IGNORED, Mapping)
+
+
+def backbone_tensors(
+    family: ModuleType, modality: Modality, tensors: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint that the backbone is made of, their names without a task model's prefix."""
+    prefixes, ignored = family.PREFIXES, family.IGNORED
+    if has_towers(family):
+        prefixes, ignored = prefixes[modality], ignored[modality]
+    return normalise_names(tensors, prefixes, ignored)
+
+
+def load(model: str | Path, *, modality: Modality | None = None) -> LoadedModel:
     """Load a model directory, the packaged model or a hub id, natively where its family is known.
 
     Parameters
     ----------
     model : directory in Hugging Face or sentence-transformers layout, ``all-MiniLM-L6-v2``, or a hub id.
+    modality : ``image`` or ``text``, of a model with a tower for each; None takes the one for images.
 
     Raises
     ------
     ModelError
-        If the directory is incomplete, or its weights do not fit its configuration.
+        If the directory is incomplete, its weights do not fit its configuration, or it does not take what was asked.
     MissingExtra
         If only transformers knows the architecture, and it is not installed.
     """
     directory = find_directory(model)
     sentence = read_sentence_modules(directory)
     source = sentence.transformer if sentence else directory
-    config = read_json(source / "config.json")
-    kind = config.get("model_type")
-    if not isinstance(kind, str):
-        raise ModelError(f"{source / 'config.json'} has no model_type; expected a Hugging Face model directory")
-    spec = _read_spec(source, config, sentence)
-    family = families().get(kind)
+    config = read_model_config(source)
+    family = families().get(config["model_type"])
+    spec = _read_spec(source, config, family, sentence, modality)
     loaded = (
         _load_native(family, source, config, spec, sentence)
         if family
@@ -72,18 +88,45 @@ def load(model: str | Path) -> LoadedModel:
     )
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
-    return replace(loaded, name=str(model), directory=source, prompts=prompts, reload=partial(_backbone, model))
+    return replace(
+        loaded, name=str(model), directory=source, prompts=prompts, reload=partial(_backbone, model, modality)
+    )
 
 
-def _backbone(model: str | Path) -> Backbone:
-    return load(model).backbone
+def _backbone(model: str | Path, modality: Modality | None) -> Backbone:
+    return load(model, modality=modality).backbone
 
 
-def _read_spec(source: Path, config: Mapping[str, Any], sentence: SentenceModules | None) -> Spec:
-    if (source / "preprocessor_config.json").is_file():
+def modalities(model: str | Path) -> tuple[Modality, ...]:
+    """What a model takes: two of them where it has a tower for each. Nothing but its configuration is read."""
+    directory = find_directory(model)
+    sentence = read_sentence_modules(directory)
+    source = sentence.transformer if sentence else directory
+    return _modalities(source, families().get(read_model_config(source)["model_type"]))
+
+
+def _modalities(source: Path, family: ModuleType | None) -> tuple[Modality, ...]:
+    stated: Mapping[Modality, Sequence[str]] = {"image": IMAGE_FILES, "text": ("tokenizer.json", "vocab.txt")}
+    found = tuple(kind for kind, names in stated.items() if any((source / name).is_file() for name in names))
+    return found if family is not None and has_towers(family) else found[:1]
+
+
+def _read_spec(
+    source: Path,
+    config: Mapping[str, Any],
+    family: ModuleType | None,
+    sentence: SentenceModules | None,
+    modality: Modality | None,
+) -> Spec:
+    found = _modalities(source, family)
+    if modality is not None and found and modality not in found:
+        raise ModelError(f"{source} takes {found[0]}s, expected a model for {modality}s; leave the modality out")
+    if (modality or next(iter(found), None)) == "image":
         return read_image_spec(source)
-    if any((source / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        return read_text_spec(source, int(config.get("max_position_embeddings", 512)), sentence)
+    if found:
+        text = config.get("text_config") or config
+        positions = int(text.get("max_position_embeddings", getattr(family, "POSITIONS", 512)))
+        return read_text_spec(source, positions, sentence, padded=hasattr(family, "PADDED"))
     raise ModelError(
         f"{source} does not say how inputs are prepared; "
         "expected preprocessor_config.json (images), or tokenizer.json or vocab.txt (text)"
@@ -102,9 +145,13 @@ def _pooling(sentence: SentenceModules | None, directory: Path) -> tuple[Pooling
 def _load_native(
     family: ModuleType, source: Path, raw: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None
 ) -> LoadedModel:
-    pooling, normalize = ("cls", False) if isinstance(spec, ImageSpec) else _pooling(sentence, source)
-    config = family.read_config(raw, pooling, normalize=normalize)
-    tensors = normalise_names(read_tensors(source), family.PREFIXES, family.IGNORED)
+    modality: Modality = "image" if isinstance(spec, ImageSpec) else "text"
+    if has_towers(family):
+        config = family.read_config(raw, modality)
+    else:
+        pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source)
+        config = family.read_config(raw, pooling, normalize=normalize)
+    tensors = backbone_tensors(family, modality, read_tensors(source))
     weights = hash_tensors(tensors)
     backbone = family.build(config, spec)
     try:

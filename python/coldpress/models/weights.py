@@ -16,8 +16,9 @@ from torch import nn
 from coldpress.errors import ModelError
 from coldpress.models.base import WeightMap
 
-_SAFE, _SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
-_PICKLED = "pytorch_model.bin"
+_SAFE_INDEX = "model.safetensors.index.json"
+_SAFE = ("model.safetensors", "open_clip_model.safetensors")
+_PICKLED = ("pytorch_model.bin", "open_clip_pytorch_model.bin")
 
 
 def read_tensors(directory: Path) -> dict[str, torch.Tensor]:
@@ -30,12 +31,12 @@ def read_tensors(directory: Path) -> dict[str, torch.Tensor]:
     """
     if (directory / _SAFE_INDEX).is_file():
         names = _read_index(directory / _SAFE_INDEX)
-    elif (directory / _SAFE).is_file():
-        names = [_SAFE]
-    elif (directory / _PICKLED).is_file():
-        return _read_pickled(directory / _PICKLED)
+    elif safe := [name for name in _SAFE if (directory / name).is_file()]:
+        names = safe[:1]
+    elif pickled := [name for name in _PICKLED if (directory / name).is_file()]:
+        return _read_pickled(directory / pickled[0])
     else:
-        raise ModelError(f"{directory} has no weights; expected {_SAFE}, {_SAFE_INDEX} or {_PICKLED}")
+        raise ModelError(f"{directory} has no weights; expected {_SAFE[0]}, {_SAFE_INDEX} or {_PICKLED[0]}")
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
         try:
