@@ -32,7 +32,7 @@ Transform make_transform(std::optional<int64_t> shortest_edge, Pair exact, Pair 
     if (!pair) return std::nullopt;
     return Size{pair->first, pair->second};
   };
-  Transform transform{shortest_edge, size(exact),  size(crop), filter_from_name(filter),
+  Transform transform{shortest_edge, size(exact), size(crop), filter_from_name(filter),
                       half_to_even,  fast_decode};
   if (shortest_edge && exact) throw py::value_error("give shortest_edge or exact, not both");
   for (const auto& wanted :

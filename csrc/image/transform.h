@@ -29,7 +29,7 @@ struct Transform {
   std::optional<Size> crop;
   Filter filter = Filter::bicubic;
   bool half_to_even = false;  // rounding of the crop's offset; see `centre`
-  bool fast_decode = false;  // see JpegReader::shrink; only JPEG files can be decoded so
+  bool fast_decode = false;   // see JpegReader::shrink; only JPEG files can be decoded so
 
   Size resized(Size input) const;
   Size output(Size input) const { return crop.value_or(resized(input)); }

@@ -55,6 +55,7 @@ class Extractor:
     prompt : text in front of every text, or the name of a prompt that the model defines.
     exif : turn images upright as their EXIF data says; upstream preprocessing does not.
     modality : ``image`` or ``text``, of a model with a tower for each (CLIP, SigLIP); None takes the one for images.
+    arch : of a single ``.safetensors`` or ``.pth`` file: timm's name, or a directory with all of a model but weights.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
@@ -86,6 +87,7 @@ class Extractor:
         fast_decode: bool = False,
         threads: int | None = None,
         modality: Modality | None = None,
+        arch: str | None = None,
     ) -> None:
         self._source = model
         self._options: dict[str, Any] = {
@@ -97,9 +99,10 @@ class Extractor:
             "fast_decode": fast_decode,
             "threads": threads,
             "modality": modality,
+            "arch": arch,
         }
         self.device = _device(device)
-        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality)
+        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
         self.model = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
         self._choice = engine.choose_precision(precision, loaded.backbone.precisions, self.device.type)

@@ -144,8 +144,9 @@ class ImageSpec:
     `resize` is ``("shortest_edge", s)`` or ``("exact", height, width)`` or None; `crop` is (height, width) of a
     centre crop or None; values are ``(pixel * rescale - mean) / std`` for each RGB channel. `exif` turns images
     upright as their EXIF data says. `crop_rounding` is what becomes of half a pixel of the crop's offset: ``down`` in
-    Hugging Face processors, to ``even`` in torchvision and timm. `fast_decode` decodes JPEG files at 1/2, 1/4 or 1/8 of their size where that is
-    not below the resized one: faster on large photos, close to the exact pixels and not equal to them.
+    Hugging Face processors, to ``even`` in torchvision and timm. `fast_decode` decodes JPEG files at 1/2, 1/4 or 1/8
+    of their size where that is not below the resized one: faster on large photos, close to the exact pixels and not
+    equal to them.
     """
 
     resize: tuple[Any, ...] | None

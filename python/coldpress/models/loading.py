@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -16,7 +17,7 @@ import torch
 
 from coldpress.errors import ModelError
 from coldpress.models.base import Backbone, LoadedModel
-from coldpress.models.directory import find_directory
+from coldpress.models.directory import find_directory, find_file
 from coldpress.models.generic import from_transformers
 from coldpress.models.prompts import prompts_of
 from coldpress.models.specs import (
@@ -27,6 +28,7 @@ from coldpress.models.specs import (
     read_sentence_modules,
     read_text_spec,
 )
+from coldpress.models.timm_files import named_architecture, read_timm_spec
 from coldpress.models.weights import assign, hash_tensors, normalise_names, read_tensors
 from coldpress.ops import Pooling
 from coldpress.types import ImageSpec, Modality, Spec
@@ -60,13 +62,34 @@ def backbone_tensors(
     return normalise_names(tensors, prefixes, ignored)
 
 
-def load(model: str | Path, *, modality: Modality | None = None) -> LoadedModel:
+def family_of(config: Mapping[str, Any]) -> ModuleType | None:
+    """Find the family by the model type of Hugging Face, else by timm's name of the architecture.
+
+    Raises
+    ------
+    ModelError
+        If it has the name of an architecture, and no family knows that one.
+    """
+    if isinstance(config.get("model_type"), str):
+        return families().get(config["model_type"])
+    name, known = config["architecture"], set(families().values())
+    for family in known:
+        if re.fullmatch(getattr(family, "ARCHITECTURES", "-"), name):
+            return family
+    having = sorted(f.__name__.rsplit(".", 1)[-1] for f in known if hasattr(f, "ARCHITECTURES"))
+    raise ModelError(f"the architecture {name!r} is not known here; families with timm's names: {', '.join(having)}")
+
+
+def load(model: str | Path, *, modality: Modality | None = None, arch: str | None = None) -> LoadedModel:
     """Load a model directory, the packaged model or a hub id, natively where its family is known.
 
     Parameters
     ----------
     model : directory in Hugging Face or sentence-transformers layout, ``all-MiniLM-L6-v2``, or a hub id.
+        With `arch`: one ``.safetensors`` or ``.pth`` file.
     modality : ``image`` or ``text``, of a model with a tower for each; None takes the one for images.
+    arch : what the weights of a single file are: an architecture by timm's name, or a directory with everything of a
+        model but its weights.
 
     Raises
     ------
@@ -75,26 +98,27 @@ def load(model: str | Path, *, modality: Modality | None = None) -> LoadedModel:
     MissingExtra
         If only transformers knows the architecture, and it is not installed.
     """
-    directory = find_directory(model)
+    weights = None if arch is None else find_file(model)
+    directory = find_directory(model) if arch is None else Path(arch)
     sentence = read_sentence_modules(directory)
     source = sentence.transformer if sentence else directory
-    config = read_model_config(source)
-    family = families().get(config["model_type"])
+    config = read_model_config(source) if arch is None or source.is_dir() else named_architecture(arch, family_of)
+    family = family_of(config)
     spec = _read_spec(source, config, family, sentence, modality)
     loaded = (
-        _load_native(family, source, config, spec, sentence)
+        _load_native(family, source, config, spec, sentence, weights or source)
         if family
         else _load_generic(source, config, spec, sentence)
     )
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
     return replace(
-        loaded, name=str(model), directory=source, prompts=prompts, reload=partial(_backbone, model, modality)
+        loaded, name=str(model), directory=source, prompts=prompts, reload=partial(_backbone, model, modality, arch)
     )
 
 
-def _backbone(model: str | Path, modality: Modality | None) -> Backbone:
-    return load(model, modality=modality).backbone
+def _backbone(model: str | Path, modality: Modality | None, arch: str | None) -> Backbone:
+    return load(model, modality=modality, arch=arch).backbone
 
 
 def modalities(model: str | Path) -> tuple[Modality, ...]:
@@ -102,7 +126,7 @@ def modalities(model: str | Path) -> tuple[Modality, ...]:
     directory = find_directory(model)
     sentence = read_sentence_modules(directory)
     source = sentence.transformer if sentence else directory
-    return _modalities(source, families().get(read_model_config(source)["model_type"]))
+    return _modalities(source, family_of(read_model_config(source)))
 
 
 def _modalities(source: Path, family: ModuleType | None) -> tuple[Modality, ...]:
@@ -118,6 +142,8 @@ def _read_spec(
     sentence: SentenceModules | None,
     modality: Modality | None,
 ) -> Spec:
+    if "model_type" not in config:
+        return read_timm_spec(config, source)
     found = _modalities(source, family)
     if modality is not None and found and modality not in found:
         raise ModelError(f"{source} takes {found[0]}s, expected a model for {modality}s; leave the modality out")
@@ -143,7 +169,12 @@ def _pooling(sentence: SentenceModules | None, directory: Path) -> tuple[Pooling
 
 
 def _load_native(
-    family: ModuleType, source: Path, raw: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None
+    family: ModuleType,
+    source: Path,
+    raw: Mapping[str, Any],
+    spec: Spec,
+    sentence: SentenceModules | None,
+    weights_at: Path,
 ) -> LoadedModel:
     modality: Modality = "image" if isinstance(spec, ImageSpec) else "text"
     if has_towers(family):
@@ -151,7 +182,7 @@ def _load_native(
     else:
         pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source)
         config = family.read_config(raw, pooling, normalize=normalize)
-    tensors = backbone_tensors(family, modality, read_tensors(source))
+    tensors = backbone_tensors(family, modality, read_tensors(weights_at))
     weights = hash_tensors(tensors)
     backbone = family.build(config, spec)
     try:
@@ -159,9 +190,10 @@ def _load_native(
             tensors = adapt(tensors, config, spec)
         assign(backbone, family.weight_map(config), tensors)
     except ModelError as error:
-        raise ModelError(f"{source}: {error}") from None
+        raise ModelError(f"{weights_at}: {error}") from None
     name = family.__name__.rsplit(".", 1)[-1]
-    return LoadedModel(backbone, spec, name, family.describe(config), weights, str(source))
+    described = {key: raw[key] for key in ("architecture",) if key in raw} | family.describe(config)
+    return LoadedModel(backbone, spec, name, described, weights, str(source))
 
 
 def _load_generic(source: Path, config: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None) -> LoadedModel:

@@ -42,18 +42,18 @@ def _read(path: Path) -> Any:
 
 
 def read_model_config(directory: Path) -> dict[str, Any]:
-    """Read ``config.json`` of Hugging Face, or ``open_clip_config.json`` as model type ``open_clip``.
+    """Read ``config.json`` of Hugging Face or timm, or ``open_clip_config.json`` as model type ``open_clip``.
 
     Raises
     ------
     ModelError
-        If there is none, or it has no model type.
+        If there is none, or it has neither model type nor architecture.
     """
     path, other = directory / "config.json", directory / "open_clip_config.json"
     if other.is_file() and not (path.is_file() and "model_type" in read_json(path)):
         return read_json(other) | {"model_type": "open_clip"}
     config = read_json(path)
-    if not isinstance(config.get("model_type"), str):
+    if not any(isinstance(config.get(key), str) for key in ("model_type", "architecture")):
         raise ModelError(f"{path} has no model_type; expected a Hugging Face model directory")
     return config
 
@@ -196,8 +196,8 @@ def read_image_spec(directory: Path) -> ImageSpec:
         crop=_crop(config, path) if config.get("do_center_crop", config.get("crop_size") is not None) else None,
         resample=_RESAMPLE[resample],
         rescale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
-        mean=_channels(config, "image_mean", path) if normalise else (0.0, 0.0, 0.0),
-        std=_channels(config, "image_std", path) if normalise else (1.0, 1.0, 1.0),
+        mean=channels(config, "image_mean", path) if normalise else (0.0, 0.0, 0.0),
+        std=channels(config, "image_std", path) if normalise else (1.0, 1.0, 1.0),
     )
 
 
@@ -215,12 +215,13 @@ def _read_open_clip(config: Mapping[str, Any], whole: Mapping[str, Any], path: P
         crop=(side, side) if mode == "shortest" else None,
         resample=resample,
         rescale=1 / 255,
-        mean=_channels({"mean": [0.48145466, 0.4578275, 0.40821073]} | dict(config), "mean", path),
-        std=_channels({"std": [0.26862954, 0.26130258, 0.27577711]} | dict(config), "std", path),
+        mean=channels({"mean": [0.48145466, 0.4578275, 0.40821073]} | dict(config), "mean", path),
+        std=channels({"std": [0.26862954, 0.26130258, 0.27577711]} | dict(config), "std", path),
     )
 
 
-def _channels(config: Mapping[str, Any], key: str, path: Path) -> tuple[float, float, float]:
+def channels(config: Mapping[str, Any], key: str, path: Path) -> tuple[float, float, float]:
+    """Read three numbers."""
     value = config.get(key)
     if not isinstance(value, list) or len(value) != 3:
         raise ModelError(f"{path}: {key} is {value!r}, expected three numbers")
