@@ -124,14 +124,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 500_000])
     parser.add_argument("--minilm", type=int, nargs="*", default=[200_000], help="numbers of texts for the real model")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="the others keep their figures")
     parser.add_argument("--json", type=Path, default=RESULTS / "memory.json")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child[0], int(options.child[1]))
         return
-    rows = []
-    for kind in KINDS:
+    kept = json.loads(options.json.read_text())["rows"] if options.json.is_file() else []
+    rows = [row for row in kept if row["kind"] not in options.kinds]
+    for kind in options.kinds:
         for count in options.minilm if kind.startswith("minilm") else options.items:
             command = [sys.executable, __file__, "--child", kind, str(count)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
