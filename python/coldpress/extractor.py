@@ -15,7 +15,7 @@ import PIL.Image
 import torch
 
 from coldpress import engine, models
-from coldpress.data import Columns, Peeked, open_source
+from coldpress.data import Columns, Peeked, Source, open_source
 from coldpress.engine import Choice, Computer, Progress, RunOptions, Sample, Summary, Trial
 from coldpress.engine.plan import CHUNK_ITEMS, sample_size
 from coldpress.engine.stages import ordered_map
@@ -213,7 +213,7 @@ class Extractor:
     def run(
         self,
         out: str | Path,
-        source: str | Path | Sequence[Any] | Iterable[Any],
+        source: str | Path | Sequence[Any] | Iterable[Any] | Source,
         *,
         dtype: str = "float16",
         shard_rows: int = 65_536,
@@ -295,7 +295,7 @@ class Extractor:
             return engine.run(opened, self._preprocess, self._compute, writer, self._choice, options)
 
     def embed_to(
-        self, out: str | Path, source: str | Path | Sequence[Any] | Iterable[Any], **options: Any
+        self, out: str | Path, source: str | Path | Sequence[Any] | Iterable[Any] | Source, **options: Any
     ) -> EmbeddingStore:
         """Do what :meth:`run` does, with the same options, and open the store.
 

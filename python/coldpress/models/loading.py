@@ -56,6 +56,11 @@ def load(model: str | Path) -> LoadedModel:
     MissingExtra
         If only transformers knows the architecture, and it is not installed.
     """
+    return _load(model, hashed=True)
+
+
+def _load(model: str | Path, *, hashed: bool) -> LoadedModel:
+    """Load a model; without its hash where only the backbone is wanted: half the time."""
     directory = find_directory(model)
     sentence = read_sentence_modules(directory)
     source = sentence.transformer if sentence else directory
@@ -66,9 +71,9 @@ def load(model: str | Path) -> LoadedModel:
     spec = _read_spec(source, config, sentence)
     family = families().get(kind)
     loaded = (
-        _load_native(family, source, config, spec, sentence)
+        _load_native(family, source, config, spec, sentence, hashed=hashed)
         if family
-        else _load_generic(source, config, spec, sentence)
+        else _load_generic(source, config, spec, sentence, hashed=hashed)
     )
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
@@ -76,7 +81,7 @@ def load(model: str | Path) -> LoadedModel:
 
 
 def _backbone(model: str | Path) -> Backbone:
-    return load(model).backbone
+    return _load(model, hashed=False).backbone
 
 
 def _read_spec(source: Path, config: Mapping[str, Any], sentence: SentenceModules | None) -> Spec:
@@ -100,12 +105,18 @@ def _pooling(sentence: SentenceModules | None, directory: Path) -> tuple[Pooling
 
 
 def _load_native(
-    family: ModuleType, source: Path, raw: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None
+    family: ModuleType,
+    source: Path,
+    raw: Mapping[str, Any],
+    spec: Spec,
+    sentence: SentenceModules | None,
+    *,
+    hashed: bool,
 ) -> LoadedModel:
     pooling, normalize = ("cls", False) if isinstance(spec, ImageSpec) else _pooling(sentence, source)
     config = family.read_config(raw, pooling, normalize=normalize)
     tensors = normalise_names(read_tensors(source), family.PREFIXES, family.IGNORED)
-    weights = hash_tensors(tensors)
+    weights = hash_tensors(tensors) if hashed else ""
     backbone = family.build(config, spec)
     try:
         if adapt := getattr(family, "adapt", None):
@@ -117,10 +128,12 @@ def _load_native(
     return LoadedModel(backbone, spec, name, family.describe(config), weights, str(source))
 
 
-def _load_generic(source: Path, config: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None) -> LoadedModel:
+def _load_generic(
+    source: Path, config: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None, *, hashed: bool
+) -> LoadedModel:
     pooling, normalize = (None, False) if isinstance(spec, ImageSpec) else _pooling(sentence, source)
     backbone = from_transformers(source, spec, pooling, normalize=normalize)
-    weights = hash_tensors(backbone.state_dict())
+    weights = hash_tensors(backbone.state_dict()) if hashed else ""
     kept = {
         k: v for k, v in config.items() if k not in ("id2label", "label2id", "transformers_version", "_name_or_path")
     }
