@@ -368,12 +368,7 @@ class Extractor:
 
     def _sample(self, items: Sequence[Any] | npt.NDArray[Any], samples: int | None) -> Sample:
         contents = self._contents(items)
-        wanted = min(samples or sample_size(len(contents), self.modality), len(contents))
-        chosen = [contents[i] for i in np.linspace(0, len(contents) - 1, wanted).astype(int)] if wanted else []
-        sample = engine.take_sample(self._preprocess, chosen, self._preprocess(chosen), max(wanted, 1))
-        if not sample:
-            raise ItemError(f"none of {len(chosen)} sampled items can be embedded; nothing to certify")
-        return sample
+        return engine.spread_sample(self._preprocess, contents, samples or sample_size(len(contents), self.modality))
 
     def _contents(self, items: Sequence[Any] | npt.NDArray[Any]) -> list[Content]:
         if isinstance(items, str | bytes | Path | Mapping | PIL.Image.Image):

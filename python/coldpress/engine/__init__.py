@@ -5,7 +5,7 @@ from coldpress.engine.compute import Computer, open_device
 from coldpress.engine.plan import parse_outputs
 from coldpress.engine.precision import Choice, candidates, choose_layers, choose_precision
 from coldpress.engine.runner import RunOptions, prepare_items, run
-from coldpress.engine.sample import Sample, take_sample
+from coldpress.engine.sample import Sample, spread_sample, take_sample
 from coldpress.engine.settle import Decision, attempts, first_passing, stored_choice
 from coldpress.engine.summary import Progress, Summary
 
@@ -29,6 +29,7 @@ __all__ = [
     "prepare_items",
     "require",
     "run",
+    "spread_sample",
     "stored_choice",
     "take_sample",
 ]
