@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from coldpress import ColdpressError, EmbeddingStore, Extractor
 from coldpress.data import MemorySource
@@ -121,6 +122,14 @@ def test_items_without_a_vector_are_left_out(exact: Extractor, int8: Extractor, 
 @pytest.fixture
 def excepted(outliers: Path, decision: Decision) -> Extractor:
     return Extractor(outliers, device="cpu", precision="int8", layer_precision=decision.choice.layers)
+
+
+def test_what_was_certified_is_what_runs_later(excepted: Extractor, decision: Decision, sample: Sample) -> None:
+    assert excepted.layer_precision == decision.compute.backbone.layer_precision
+    tried, made = (compute(sample.inputs)["pooled"] for compute in (decision.compute, excepted._compute))
+    assert np.array_equal(tried, made)
+    kinds = {name: layer.packed.dtype for name, layer in decision.compute.backbone.linears().items()}
+    assert {name for name, kind in kinds.items() if kind == torch.int16} == set(decision.choice.layers)
 
 
 def test_the_fingerprint_names_the_layers(excepted: Extractor, int8: Extractor, decision: Decision) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -64,6 +66,17 @@ class Computer:
     def __call__(self, inputs: Sequence[ModelInput]) -> Vectors:
         """Return the vectors (N, D) float32 of N inputs, by output, in order."""
         return self._map(lambda batch: self._compute(self.backbone, batch), inputs)
+
+    def with_layers(self, names: Iterable[str], other: Computer) -> Computer:
+        """Return the same with some layers of another computer of this model; it shares the weights of both."""
+        tensors = chain(self.backbone.parameters(), self.backbone.buffers())
+        mixed = copy.deepcopy(self.backbone, {id(tensor): tensor for tensor in tensors})
+        for name in names:
+            mixed.set_submodule(name, other.backbone.get_submodule(name))
+        made = copy.copy(self)
+        made.layer_precision = self.layer_precision | dict.fromkeys(names, other.precision)
+        made.backbone, mixed.layer_precision = mixed, made.layer_precision
+        return made
 
     def each(self, work: Callable[[T], R], values: Sequence[T]) -> list[R]:
         """Call `work` with each value; torch runs on one thread in each call, so that no result depends on how many."""

@@ -95,20 +95,19 @@ def attempts(candidates: Sequence[Choice], build: Build, sample: Sample) -> Iter
         if not plain.passed and number + 1 < len(candidates):
             costs = layer_costs(compute, build(candidates[-1]), sample.inputs)
             if costs:
-                yield fewest_layers(choice, candidates[number + 1].mode, costs, build, sample, reference)
+                yield fewest_layers(plain, build(candidates[number + 1]), costs, sample, reference)
 
 
 def fewest_layers(
-    choice: Choice, higher: str, costs: Mapping[str, LayerCost], build: Build, sample: Sample, reference: Vectors
+    plain: Attempt, higher: Computer, costs: Mapping[str, LayerCost], sample: Sample, reference: Vectors
 ) -> Attempt:
-    """Try a mode with the worst layers in a `higher` one: the fewest that make it pass, or all that may be."""
+    """Try what failed with the worst layers in a `higher` mode: the fewest that make it pass, or all that may be."""
     ranked = worst_layers(costs)
 
     def attempt(count: int) -> Attempt:
-        layers = dict.fromkeys(sorted(ranked[:count]), higher)
-        reason = f"with {count} of {len(costs)} linear layers in {higher} it passed"
-        excepted = Choice(choice.mode, reason, layers)
-        compute = build(excepted)
+        compute = plain.compute.with_layers(sorted(ranked[:count]), higher)
+        reason = f"with {count} of {len(costs)} linear layers in {higher.precision} it passed"
+        excepted = Choice(plain.choice.mode, reason, compute.layer_precision)
         return Attempt(excepted, compute, try_mode(compute, sample, reference))
 
     best = attempt(len(ranked))
