@@ -48,6 +48,7 @@ def extractor_for(space: Space, model: str | None, *, device: str = "auto", thre
             name,
             device=device,
             precision=fields["precision"],
+            layer_precision=fields.get("layer_precision"),
             output=",".join(output["name"] for output in fields["output"]),
             prompt=preprocessing.get("prompt") or None,
             exif=bool(preprocessing.get("exif", False)),

@@ -58,7 +58,7 @@ def certify(
         console.print(verdict)
         values = {
             "model": f"{extractor.name} on {extractor.device}",
-            "precision": certificate.precision,
+            "precision": certificate.label,
             "certificate": certificate_line(certificate),
             "largest error": f"{certificate.max_abs_error:.2g} in any component",
         }
@@ -66,7 +66,7 @@ def certify(
         console.print()
         console.print(_trial_table(trials))
 
-    failure = None if certificate.passed else f"{certificate.precision} vectors are too far from the fp32 reference"
+    failure = None if certificate.passed else f"{certificate.label} vectors are too far from the fp32 reference"
     modes = [{"items_per_s": round(trial.items_per_s, 1), **trial.certificate.to_json()} for trial in trials]
     return Result({"model": extractor.name, **certificate.to_json(), "modes": modes}, render, failure)
 

@@ -165,13 +165,13 @@ class Vit(Backbone):
             layers[None] = self.norm(x)
         return {o.name: pool_tokens(layers[o.layer], cu_seqlens, o, self, self.config.prefix) for o in outputs}
 
-    def prepare(self, precision: str = "fp32") -> None:
+    def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
         """Fold the layer scales, then pack."""
         with torch.no_grad():
             for block in self.blocks:
                 if isinstance(block, Block) and hasattr(block, "attention_scale"):
                     block.fold_layer_scale()
-        super().prepare(precision)
+        super().prepare(precision, layer_precision)
 
 
 def _grid(config: Config, spec: ImageSpec) -> tuple[int, int]:
