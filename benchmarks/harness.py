@@ -100,9 +100,14 @@ def report(question: str, rows: list[dict[str, Any]], unit: str, out: Path | Non
         print(f"{row['engine']:34s} {row[unit]:9.1f} {unit}  x{row['ratio']:.2f} {spread}  {notes}")
     for pair in context.get("versus", ()):
         print(f"{pair['of']} / {pair['to']}: x{pair['ratio']:.2f} [{pair['low']:.2f}, {pair['high']:.2f}]")
+    write(out, question=question, **context, rows=rows)
+
+
+def write(out: Path | None, **figures: Any) -> None:
+    """Write figures and machine as JSON."""
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({"question": question, "machine": facts, **context, "rows": rows}, indent=1) + "\n")
+        out.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n")
         print(f"\nwritten to {out}")
 
 

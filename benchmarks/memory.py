@@ -1,10 +1,12 @@
 """Does memory stay flat however many items there are?
 
-    python benchmarks/memory.py [--items 10000 500000]
+    python benchmarks/memory.py [--items 10000 500000] [--minilm 200000]
 
-Each run is a process of its own that embeds generated items into a store, all different but for one in a hundred; a
-network of one layer, so that what is measured is the pipeline and the store. Peak resident memory is what the kernel
-counted (VmHWM), above what it was when the model was loaded.
+Each run is a process of its own that embeds generated items into a store, all different but for one in a hundred. Kinds
+`image` and `text` are networks of one layer, so that what is measured is the pipeline and the store. `minilm` is the
+real all-MiniLM-L6-v2 on texts of mixed length: documentation paragraphs (3 to 256 tokens) with a number in front, in
+both arithmetics. Peak resident memory is what the kernel counted (VmHWM), above what it was when the model was loaded
+and had embedded 64 texts.
 """
 
 from __future__ import annotations
@@ -26,6 +28,15 @@ from harness import RESULTS, machine
 def text_items(count: int) -> Iterator[tuple[str, str]]:
     for i in range(count):
         yield f"texts/{i:09d}", f"text number {i - i % 100 if i % 100 == 99 else i} of many"
+
+
+def mixed_items(count: int) -> Iterator[tuple[str, str]]:
+    from texts import documentation_paragraphs
+
+    paragraphs = documentation_paragraphs(2000)
+    for i in range(count):
+        number = i - i % 100 if i % 100 == 99 else i
+        yield f"texts/{i:09d}", f"{number}: {paragraphs[number % len(paragraphs)]}"
 
 
 def image_items(count: int) -> Iterator[tuple[str, bytes]]:
@@ -67,6 +78,20 @@ def image_extractor(_directory: Path) -> Any:
     return Extractor(from_module(network, spec, name="one layer"), device="cpu")
 
 
+def minilm_extractor(precision: str) -> Any:
+    from coldpress import Extractor
+
+    return Extractor("all-MiniLM-L6-v2", device="cpu", precision=precision)
+
+
+KINDS = {
+    "image": (image_extractor, image_items),
+    "text": (text_extractor, text_items),
+    "minilm int8": (lambda _: minilm_extractor("int8"), mixed_items),
+    "minilm fp32": (lambda _: minilm_extractor("fp32"), mixed_items),
+}
+
+
 def status(field: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
@@ -77,7 +102,7 @@ def child(kind: str, count: int) -> None:
     from coldpress.data import MemorySource
 
     with tempfile.TemporaryDirectory() as scratch:
-        make, items = (text_extractor, text_items) if kind == "text" else (image_extractor, image_items)
+        make, items = KINDS[kind]
         extractor = make(Path(scratch))
         extractor.embed([content for _, content in items(64)])
         loaded, begin = status("VmRSS"), time.perf_counter()
@@ -89,6 +114,7 @@ def child(kind: str, count: int) -> None:
             "loaded_mib": round(loaded, 1),
             "peak_mib": round(status("VmHWM"), 1),
             "above_mib": round(status("VmHWM") - loaded, 1),
+            "tokens": summary.tokens,
             "seconds": round(time.perf_counter() - begin, 1),
         }
     print(json.dumps(figures))
@@ -97,15 +123,18 @@ def child(kind: str, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 500_000])
+    parser.add_argument("--minilm", type=int, nargs="*", default=[200_000], help="numbers of texts for the real model")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="the others keep their figures")
     parser.add_argument("--json", type=Path, default=RESULTS / "memory.json")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child[0], int(options.child[1]))
         return
-    rows = []
-    for kind in ("image", "text"):
-        for count in options.items:
+    kept = json.loads(options.json.read_text())["rows"] if options.json.is_file() else []
+    rows = [row for row in kept if row["kind"] not in options.kinds]
+    for kind in options.kinds:
+        for count in options.minilm if kind.startswith("minilm") else options.items:
             command = [sys.executable, __file__, "--child", kind, str(count)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             rows.append({"kind": kind, **json.loads(done.stdout.splitlines()[-1])})

@@ -23,7 +23,7 @@ LADDER = [
     {"engine"},
     {"extractor"},
     {"index", "probes", "sklearn"},
-    {"report"},
+    {"report", "bench"},
     {"cli"},
 ]
 RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}
@@ -31,7 +31,7 @@ HOMES = {
     "faiss": {"index"},
     "sklearn": {"probes", "sklearn", "index"},
     "transformers": {"models"},
-    "plotly": {"report"},
+    "plotly": {"report", "bench"},
 }
 LAZY = {"faiss", "sklearn", "transformers", "plotly", "typer", "rich"}
 """Slow to import: inside functions only, but in `cli` (itself loaded by the command) and the estimator's file."""

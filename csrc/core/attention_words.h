@@ -6,6 +6,10 @@
 // step across lanes. Probabilities have 8192 steps, so that every sum of 128 products fits into 32
 // bits. Otherwise as core/attention.h: 64 queries at a time, one a lane. vpdpwssd multiplies twice
 // as many words as FMA floats, and what streams through the caches is half as long.
+//
+// One core of a Zen 5, a head of T x width, fp32 against words: 53 x 32 2.2 -> 1.9 us, 104 x 32
+// 7.0 -> 5.4, 197 x 64 44 -> 31, 512 x 64 274 -> 175 (67 % of 573 GOP/s; 56 % at 197). Of 31 us the
+// products take 23, the softmax 4 and quantising 4.
 #pragma once
 
 #include "core/attention_lanes.h"

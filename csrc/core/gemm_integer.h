@@ -11,40 +11,54 @@
 namespace coldpress::COLDPRESS_ISA_LEVEL {
 namespace {
 
-// sums[r][v] of R rows and V vectors of columns: element (r, g) of `a` lies at r * lda + g * step.
-// They go through memory on their way to the epilogue: as long as its loops are rolled, GCC would
-// keep the sums there all along.
+// sums[r][v] (+)= groups [begin, end) of R rows times V vectors of columns: element (r, g) of `a`
+// lies at r * lda + g * step. They go through memory on their way to the epilogue: as long as its
+// loops are rolled, GCC would keep the sums there all along.
+template <class F, bool more, int R, int V>
+inline __attribute__((always_inline)) void add_groups(const int32_t* a, int64_t lda, int64_t step,
+                                                      const int32_t* b, int64_t ldb, int64_t begin,
+                                                      int64_t end, float* sums) {
+  Sum acc[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) acc[r][v] = Sum::zero();
+  }
+  for (int64_t g = begin; g < end; ++g) {
+    typename F::Weights column[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) column[v] = F::load(b + g * ldb + v * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const auto x = F::broadcast(a + r * lda + g * step);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) acc[r][v] = F::dot(acc[r][v], x, column[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      float* sum = sums + (r * V + v) * kLanes;
+      const Vec part = acc[r][v].floats();
+      (more ? Vec::load(sum) + part : part).store(sum);
+    }
+  }
+}
+
 template <class F, int R, int V>
 inline __attribute__((always_inline)) void block_integer(const int32_t* a, int64_t lda,
                                                          int64_t step, const int32_t* b,
                                                          int64_t ldb, int64_t groups, float* sums) {
-  for (int64_t begin = 0; begin < groups; begin += F::kChunk) {
-    const int64_t end = groups - begin < F::kChunk ? groups : begin + F::kChunk;
-    Sum acc[R][V];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) acc[r][v] = Sum::zero();
-    }
-    for (int64_t g = begin; g < end; ++g) {
-      typename F::Weights column[V];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) column[v] = F::load(b + g * ldb + v * kLanes);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const auto x = F::broadcast(a + r * lda + g * step);
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) acc[r][v] = F::dot(acc[r][v], x, column[v]);
-      }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) {
-        float* sum = sums + (r * V + v) * kLanes;
-        const Vec part = acc[r][v].floats();
-        (begin == 0 ? part : Vec::load(sum) + part).store(sum);
-      }
+  if constexpr (F::kChunk == 0) {
+    add_groups<F, false, R, V>(a, lda, step, b, ldb, 0, groups, sums);
+  } else {
+    const auto end = [=](int64_t begin) {
+      return groups - begin < F::kChunk ? groups : begin + F::kChunk;
+    };
+    add_groups<F, false, R, V>(a, lda, step, b, ldb, 0, end(0), sums);
+    for (int64_t begin = F::kChunk; begin < groups; begin += F::kChunk) {
+      add_groups<F, true, R, V>(a, lda, step, b, ldb, begin, end(begin), sums);
     }
   }
 }
@@ -52,8 +66,10 @@ inline __attribute__((always_inline)) void block_integer(const int32_t* a, int64
 // R rows times V vectors of columns, F::kVecs of them at a time. finish(vec) returns what takes
 // (row, sum) of that vector: what the rows share is loaded once.
 template <class F, int R, int V, class Finish>
-inline void row_block_integer(const int32_t* a, int64_t lda, int64_t step, const int32_t* b,
-                              int64_t ldb, int64_t groups, int64_t row, Finish&& finish) {
+inline __attribute__((always_inline)) void row_block_integer(const int32_t* a, int64_t lda,
+                                                             int64_t step, const int32_t* b,
+                                                             int64_t ldb, int64_t groups,
+                                                             int64_t row, Finish&& finish) {
   constexpr int W = V < F::kVecs ? V : F::kVecs;
   float sums[R * W * kLanes];
   const auto some = [&](auto width, int64_t vec) {
@@ -72,8 +88,10 @@ inline void row_block_integer(const int32_t* a, int64_t lda, int64_t step, const
 
 // a (rows, groups) times b (groups, 16 * V).
 template <class F, int V, class Finish>
-inline void matmul_integer(const int32_t* a, int64_t lda, int64_t step, const int32_t* b,
-                           int64_t ldb, int64_t rows, int64_t groups, Finish&& finish) {
+inline __attribute__((always_inline)) void matmul_integer(const int32_t* a, int64_t lda,
+                                                          int64_t step, const int32_t* b,
+                                                          int64_t ldb, int64_t rows, int64_t groups,
+                                                          Finish&& finish) {
   int64_t row = 0;
   for (; row + F::kRows <= rows; row += F::kRows) {
     row_block_integer<F, F::kRows, V>(a, lda, step, b, ldb, groups, row, finish);

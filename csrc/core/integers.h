@@ -45,7 +45,7 @@ inline Vec rounded(Vec value) { return value + Vec::set(12582912.0f); }
 
 struct Bytes {
   static constexpr int64_t kGroup = 4;                   // values of k in a lane
-  static constexpr int64_t kChunk = int64_t{1} << 32;    // groups whose sum is exact
+  static constexpr int64_t kChunk = 0;                   // groups whose sum is exact; 0: all
   static constexpr float kSteps = 255.0f, kZero = 0.0f;  // a row spans [-kZero, kSteps - kZero]
 
 #if defined(COLDPRESS_ISA_IS_avx512_vnni)

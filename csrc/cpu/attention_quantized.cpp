@@ -1,14 +1,16 @@
 // attention_quantized: the attention half of a transformer block with residual and normalisation,
-// its projections in bytes (see core/linear_quantized.h), scores and softmax in fp32
-// (core/attention.h).
+// its projections in bytes or words (core/linear_quantized.h), scores and mixing on words
+// (core/attention_words.h).
 //
-// Bound by vpdpbusd and FMA throughput. A task takes whole sequences, about a hundred tokens, all
-// the way through. Queries, keys and values exist for 64 columns at a time (one head of 64, two of
-// 32): 98 KB for 128 tokens, read from L2 with a stride of 768 bytes. As one matrix of 3 D columns
-// they would be read back from L3, each row in a page of its own. Against the
-// separate ops, MiniLM, texts of 104 tokens (weighted by tokens), one core of a Zen 5, both in one
-// run on a busy machine: 17.7 -> 15.4 us a token for six layers. 6.2 of them are the projections at
-// the int8 peak, 3.3 scores and mixing at the fp32 peak.
+// Bound by vpdpbusd and vpdpwssd throughput. A task takes whole sequences, about a hundred tokens,
+// all the way through. Queries, keys and values exist for 64 columns at a time (one head of 64, two
+// of 32): 98 KB for 128 tokens, read from L2 with a stride of 768 bytes. As one matrix of 3 D
+// columns they would be read back from L3, each row in a page of its own: 17.7 -> 15.4 us a token
+// for six layers of MiniLM.
+//
+// One core of a Zen 5, int8, us a token and layer: 2.0 for texts of 104 tokens, D = 384 (1.0 of it
+// the projections at their peak, 0.3 scores and mixing at theirs), 7.2 for 197 tokens, D = 768 (4.1
+// and 1.1). With scores and mixing in fp32: 2.2 and 8.1.
 #include "core/attention_scratch.h"
 #include "core/kernel.h"
 #include "core/quantized.h"

@@ -1,12 +1,13 @@
 // linear_quantized: y = activation(x W^T + bias), the product in bytes or words (see
 // core/linear_quantized.h).
 //
-// Bound by vpdpbusd throughput. A task quantises a tile of rows into L1 and takes it through all
+// Bound by vpdpbusd (vpdpwssd) throughput. A task quantises a tile of rows into L1 and takes it through all
 // panels; a panel (24 KB at K = 384) stays in L1 while row blocks pass over it.
 //
 // One core of a Zen 5, register-loop peak 1,145 GOP/s: the inner loop runs at 99 % of it; with
 // quantising and dequantising 950 at (1024, 384, 1152) (83 %), 1,000 at (1576, 768, 2304) (87 %).
-// Tiles of 24 to 192 rows are equal within 5 %, the noise of these runs.
+// Tiles of 24 to 192 rows are equal within 5 %, the noise of these runs. Words: 465 to 490 of 573
+// (81 to 85 %), 1.9 times fp32; every 128 products their sums go to memory, which costs 6 %.
 #include "core/kernel.h"
 #include "core/quantized.h"
 

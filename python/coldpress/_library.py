@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,12 @@ def _c_api() -> ctypes.CDLL | None:
     library = ctypes.CDLL(str(Path(__file__).parent / "_ops.so"))
     library.coldpress_isa.restype = ctypes.c_char_p
     library.coldpress_isa_levels.restype = ctypes.c_char_p
+    library.coldpress_multiply_add.restype = ctypes.c_double
+    library.coldpress_multiply_add.argtypes = [ctypes.c_char_p, ctypes.c_int64]
+    library.coldpress_read_memory.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+    library.coldpress_read_memory.restype = None
+    library.coldpress_copy_memory.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+    library.coldpress_copy_memory.restype = None
     return library
 
 
@@ -86,3 +94,27 @@ def use_isa(level: str) -> Iterator[None]:
         yield
     finally:
         library.coldpress_set_isa(before.encode())
+
+
+def multiply_add(arithmetic: str, rounds: int) -> float:
+    """Keep the units of this thread's core busy, for measurements; returns the operations done, two a multiply-add.
+
+    `arithmetic` is ``fp32``, ``int8``, ``int16`` or ``bf16``. 0 where the active level has no instruction for it.
+    """
+    library = _c_api()
+    return float(library.coldpress_multiply_add(arithmetic.encode(), rounds)) if library else 0.0
+
+
+def touch_memory(source: npt.NDArray[np.float32], target: npt.NDArray[np.float32] | None, rounds: int) -> bool:
+    """Read `source` `rounds` times, or copy it to `target`, for measurements; False without kernels.
+
+    Its length is a multiple of 128, and that of `target` the same.
+    """
+    library = _c_api()
+    if library is None:
+        return False
+    if target is None:
+        library.coldpress_read_memory(source.ctypes.data, source.size, rounds)
+    else:
+        library.coldpress_copy_memory(source.ctypes.data, target.ctypes.data, source.size, rounds)
+    return True

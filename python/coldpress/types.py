@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -221,9 +222,19 @@ def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return [(prefix, list(value) if isinstance(value, tuple) else value)]
 
 
+def mode_label(precision: str, layer_precision: Mapping[str, str]) -> str:
+    """``int8``, or ``int8 with 3 layers in fp32``."""
+    counts = Counter(layer_precision.values())
+    kept = " and ".join(f"{n} layer{'s' * (n > 1)} in {mode}" for mode, n in sorted(counts.items()))
+    return f"{precision} with {kept}" if kept else precision
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """How close the vectors of a run are to the fp32 reference forward, measured on a sample of its own items."""
+    """How close the vectors of a run are to the fp32 reference forward, measured on a sample of its own items.
+
+    `layer_precision` names the layers that ran in another precision than the rest.
+    """
 
     precision: str
     samples: int
@@ -233,6 +244,12 @@ class Certificate:
     neighbours: int
     neighbour_overlap: float
     passed: bool
+    layer_precision: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The precision for people."""
+        return mode_label(self.precision, self.layer_precision)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

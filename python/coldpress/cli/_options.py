@@ -96,6 +96,14 @@ ModalityOption = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Arch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|DIRECTORY",
+        help="What the weights are if MODEL is one file: timm's name, or a directory with all but weights.",
+        rich_help_panel=_MODEL,
+    ),
+]
 ModelOverride = Annotated[
     str | None,
     typer.Option("--model", metavar="MODEL", help="Where the model lies now, if it has moved.", rich_help_panel=_MODEL),
@@ -131,13 +139,15 @@ def modality_of(
     sources: Sequence[str],
     text_column: str | None = None,
     image_column: str | None = None,
+    *,
+    arch: str | None = None,
 ) -> Modality | None:
     """The tower that was asked for, else the one that the sources are for; None where the model has but one."""
     from coldpress import models
 
     if choice is not None:
         return "image" if choice is ModalityChoice.IMAGE else "text"
-    if len(models.modalities(model)) < 2:
+    if arch is not None or len(models.modalities(model)) < 2:
         return None
     named = text_column is not None and image_column is None
     return "text" if named or all(re.search(r"\.txt(\.\w+)?$", source) for source in sources) else "image"

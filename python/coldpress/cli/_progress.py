@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.progress import (
@@ -27,14 +27,19 @@ LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def loading(what: str) -> Iterator[None]:
+def busy(what: str) -> Iterator[None]:
     """A spinner beside `what`, on a terminal."""
     console = terminal.stderr()
     if not console.is_terminal:
         yield
         return
-    with Status(f"Loading {what} …", console=console):
+    with Status(f"{what} …", console=console):
         yield
+
+
+def loading(what: str) -> AbstractContextManager[None]:
+    """A spinner while `what` is loaded, on a terminal."""
+    return busy(f"Loading {what}")
 
 
 class ProgressDisplay:

@@ -63,11 +63,11 @@ def batch_inputs(inputs: Sequence[ModelInput], device: str, threads: int = 1) ->
     """Cut model inputs, in order, into batches of a token budget (text) or of a number of images.
 
     With several `threads`, each of which takes the next batch when it is free, batches shrink towards the end, down
-    to 128 tokens or one image: nobody waits long for the last one.
+    to 128 tokens or two images: nobody waits long for the last one.
     """
     costs = [len(item.ids) if isinstance(item, TextInput) else 1 for item in inputs]
     text = bool(inputs) and isinstance(inputs[0], TextInput)
-    most, least = (BATCH_TOKENS[device], 128) if text else (BATCH_IMAGES[device], 1)
+    most, least = (BATCH_TOKENS[device], 128) if text else (BATCH_IMAGES[device], 2)
     begin, size, left, limit = 0, 0, sum(costs), most
     for i, cost in enumerate(costs):
         if i > begin and size + cost > limit:

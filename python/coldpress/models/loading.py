@@ -7,7 +7,7 @@ import logging
 import pkgutil
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +34,14 @@ from coldpress.ops import Pooling
 from coldpress.types import ImageSpec, Modality, Spec
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The file or directory that has them, and whether their hash is wanted."""
+
+    at: Path
+    hashed: bool
 
 
 @cache
@@ -98,17 +106,22 @@ def load(model: str | Path, *, modality: Modality | None = None, arch: str | Non
     MissingExtra
         If only transformers knows the architecture, and it is not installed.
     """
-    weights = None if arch is None else find_file(model)
+    return _load(model, modality, arch, hashed=True)
+
+
+def _load(model: str | Path, modality: Modality | None, arch: str | None, *, hashed: bool) -> LoadedModel:
+    """Load a model; without its hash where only the backbone is wanted: half the time."""
     directory = find_directory(model) if arch is None else Path(arch)
     sentence = read_sentence_modules(directory)
     source = sentence.transformer if sentence else directory
     config = read_model_config(source) if arch is None or source.is_dir() else named_architecture(arch, family_of)
     family = family_of(config)
+    weights = Weights(source if arch is None else find_file(model), hashed)
     spec = _read_spec(source, config, family, sentence, modality)
     loaded = (
-        _load_native(family, source, config, spec, sentence, weights or source)
+        _load_native(family, source, config, spec, sentence, weights)
         if family
-        else _load_generic(source, config, spec, sentence)
+        else _load_generic(source, config, spec, sentence, hashed=hashed)
     )
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
@@ -118,7 +131,7 @@ def load(model: str | Path, *, modality: Modality | None = None, arch: str | Non
 
 
 def _backbone(model: str | Path, modality: Modality | None, arch: str | None) -> Backbone:
-    return load(model, modality=modality, arch=arch).backbone
+    return _load(model, modality, arch, hashed=False).backbone
 
 
 def modalities(model: str | Path) -> tuple[Modality, ...]:
@@ -174,7 +187,7 @@ def _load_native(
     raw: Mapping[str, Any],
     spec: Spec,
     sentence: SentenceModules | None,
-    weights_at: Path,
+    weights: Weights,
 ) -> LoadedModel:
     modality: Modality = "image" if isinstance(spec, ImageSpec) else "text"
     if has_towers(family):
@@ -182,24 +195,26 @@ def _load_native(
     else:
         pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source)
         config = family.read_config(raw, pooling, normalize=normalize)
-    tensors = backbone_tensors(family, modality, read_tensors(weights_at))
-    weights = hash_tensors(tensors)
+    tensors = backbone_tensors(family, modality, read_tensors(weights.at))
+    digest = hash_tensors(tensors) if weights.hashed else ""
     backbone = family.build(config, spec)
     try:
         if adapt := getattr(family, "adapt", None):
             tensors = adapt(tensors, config, spec)
         assign(backbone, family.weight_map(config), tensors)
     except ModelError as error:
-        raise ModelError(f"{weights_at}: {error}") from None
+        raise ModelError(f"{weights.at}: {error}") from None
     name = family.__name__.rsplit(".", 1)[-1]
     described = {key: raw[key] for key in ("architecture",) if key in raw} | family.describe(config)
-    return LoadedModel(backbone, spec, name, described, weights, str(source))
+    return LoadedModel(backbone, spec, name, described, digest, str(source))
 
 
-def _load_generic(source: Path, config: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None) -> LoadedModel:
+def _load_generic(
+    source: Path, config: Mapping[str, Any], spec: Spec, sentence: SentenceModules | None, *, hashed: bool
+) -> LoadedModel:
     pooling, normalize = (None, False) if isinstance(spec, ImageSpec) else _pooling(sentence, source)
     backbone = from_transformers(source, spec, pooling, normalize=normalize)
-    weights = hash_tensors(backbone.state_dict())
+    weights = hash_tensors(backbone.state_dict()) if hashed else ""
     kept = {
         k: v for k, v in config.items() if k not in ("id2label", "label2id", "transformers_version", "_name_or_path")
     }

@@ -39,7 +39,7 @@ class TextPreprocessor:
         self.spec = spec
         self.seconds = {"tokenize": 0.0}
         self._lock = threading.Lock()
-        self._tokenizer = _open_tokenizer(directory)
+        self._tokenizer = open_tokenizer(directory)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
@@ -98,7 +98,8 @@ def _count_closing(special: Sequence[int]) -> int:
     return next((i for i, flag in enumerate(reversed(special)) if not flag), 0)
 
 
-def _open_tokenizer(directory: Path) -> Tokenizer:
+def open_tokenizer(directory: Path) -> Tokenizer:
+    """The tokenizer of a model directory, from ``tokenizer.json`` or ``vocab.txt``."""
     try:
         if (directory / "tokenizer.json").is_file():
             return Tokenizer.from_file(str(directory / "tokenizer.json"))
