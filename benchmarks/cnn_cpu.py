@@ -149,15 +149,14 @@ def fidelity(vectors: Vectors, reference: Vectors) -> dict[str, float]:
     return {"cosine_mean": float(cosine.mean()), "cosine_min": float(cosine.min())}
 
 
-def measure(name: str, network: nn.Module, directory: Path | None, options: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, network: nn.Module, options: argparse.Namespace) -> dict[str, Any]:
     """Compare all engines on one network, and print the table."""
     images = pictures(options.n, options.photos)
     pixels = ((torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5).contiguous()
     model = Pooled(network)
-    if directory is None:
-        directory = Path(tempfile.mkdtemp())
-        network.save_pretrained(directory)
-        (directory / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    directory = Path(tempfile.mkdtemp())
+    network.save_pretrained(directory)
+    (directory / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))  # no resizing: what the peers get
     runs = ours(directory, list(images)) | openvino_engines(model, pixels, options)
     runs |= onnx_engine(model, pixels, options) | torch_engines(model, pixels, options)
     reference = runs["torch eager"]()
@@ -184,8 +183,8 @@ def main() -> None:
     torch.manual_seed(0)
     small = options.mobilenet
     mobilenet = AutoModel.from_pretrained(small) if small else MobileNetV2Model(MobileNetV2Config())
-    networks = (("MobileNetV2", mobilenet, small), ("ResNet-50", ResNetModel(ResNetConfig()), None))
-    results = [measure(name, network, directory, options) for name, network, directory in networks]
+    networks = (("MobileNetV2", mobilenet), ("ResNet-50", ResNetModel(ResNetConfig())))
+    results = [measure(name, network, options) for name, network in networks]
     options.json.write_text(
         json.dumps({"machine": machine(), "images": options.n, "networks": results}, indent=1) + "\n"
     )
