@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,14 @@ def test_commands_take_the_tower_that_the_source_is_for(directory: Path, tmp_pat
     assert options.modality_of(str(directory), None, ["rows.csv"], "caption") == "text"
     assert options.modality_of(str(directory), None, ["photos/"]) == "image"
     assert options.modality_of(str(directory), options.ModalityChoice.TEXT, ["photos/"]) == "text"
+
+
+def test_a_sentence_transformers_directory_holds_the_model_one_level_down(directory: Path, tmp_path: Path) -> None:
+    outer = tmp_path / "outer"
+    shutil.copytree(directory, outer / "0_CLIPModel", ignore=shutil.ignore_patterns("outer"))
+    modules = [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
+    write_files(outer, {"modules.json": modules})
+    photo = np.full((32, 32, 3), 7, np.uint8)
+    inner, wrapped = (coldpress.Extractor(path, precision="fp32").embed([photo]) for path in (directory, outer))
+    assert np.array_equal(inner, wrapped)
+    assert models.modalities(outer) == ("image", "text")
