@@ -31,9 +31,10 @@ HOMES = {
     "faiss": {"index"},
     "sklearn": {"probes", "sklearn", "index"},
     "transformers": {"models"},
+    "openvino": {"models"},
     "plotly": {"report", "bench"},
 }
-LAZY = {"faiss", "sklearn", "transformers", "plotly", "typer", "rich"}
+LAZY = {"faiss", "sklearn", "transformers", "openvino", "plotly", "typer", "rich"}
 """Slow to import: inside functions only, but in `cli` (itself loaded by the command) and the estimator's file."""
 FREE = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

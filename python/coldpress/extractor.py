@@ -7,30 +7,25 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 
 from coldpress import engine, models
 from coldpress.data import Columns, Peeked, Source, open_source
 from coldpress.engine import Choice, Computer, Progress, RunOptions, Sample, Summary, Trial
+from coldpress.engine.inputs import all_good, as_contents
 from coldpress.engine.plan import CHUNK_ITEMS, sample_size
 from coldpress.engine.stages import ordered_map
 from coldpress.errors import ColdpressError, ItemError
-from coldpress.models import LoadedModel
+from coldpress.models import Calibration, LoadedModel
 from coldpress.preprocess import preprocessor_for
 from coldpress.store import EmbeddingStore, StoreWriter
 from coldpress.types import (
     Certificate,
-    Content,
-    Failed,
-    FileRef,
     Fingerprint,
-    KnownInput,
     Modality,
-    ModelInput,
     Output,
 )
 
@@ -87,6 +82,7 @@ class Extractor:
         threads: int | None = None,
         modality: Modality | None = None,
         arch: str | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._source = model
         self._options: dict[str, Any] = {
@@ -100,15 +96,18 @@ class Extractor:
             "threads": threads,
             "modality": modality,
             "arch": arch,
+            "calibration": calibration,
         }
         self.device = engine.open_device(device)
         loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
         self.model = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
+        self.model = replace(self.model, calibration=calibration)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
-        kind = (loaded.backbone.precisions, self.device.type)
+        runnable = loaded.backbone.runnable() if precision == "auto" else loaded.backbone.precisions
+        kind = (runnable, self.device.type)
         self._choice = engine.choose_precision(precision, *kind)
         self._candidates = engine.candidates(precision, *kind)
-        if len(self._candidates) == 1:
+        if len(self._candidates) == 1 and not self._uncalibrated(self._choice.mode):
             self._choice, self._candidates = self._candidates[0], ()
         if layer_precision:
             if precision == "auto":
@@ -174,6 +173,8 @@ class Extractor:
         }
         if self._choice.layers:
             fields["layer_precision"] = dict(sorted(self._choice.layers.items()))
+        if self.precision in self.model.backbone.calibrated:
+            fields["calibration"] = self.model.calibration
         return Fingerprint(fields)
 
     def embed(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -192,12 +193,12 @@ class Extractor:
         ItemError
             If an item cannot be embedded; names the first one. ``embed_to`` goes on past such items instead.
         """
-        contents = self._contents(items)
+        contents = as_contents(items, self.modality)
         size = CHUNK_ITEMS[self.modality]
         chunks = [contents[i : i + size] for i in range(0, len(contents), size)]
         rows, at = [], 0
         for inputs in ordered_map(self._preprocess, chunks, min(_workers(self.modality), max(len(chunks), 1))):
-            vectors = self._compute(_good(inputs, at))
+            vectors = self._compute(all_good(inputs, at))
             rows.append(np.concatenate(list(vectors.values()), axis=1))
             if not (finite := np.isfinite(rows[-1]).all(axis=1)).all():
                 raise ItemError(f"item {at + int(finite.argmin())}: the vector holds NaN or infinity")
@@ -228,7 +229,8 @@ class Extractor:
         A mode that fails follows once more, with the layers that hurt in the next one.
         """
         modes = self._candidates or (self._choice,)
-        tried = engine.attempts(modes, self._build, self._sample(items, samples))
+        sample = self._sample(items, samples)
+        tried = engine.attempts(modes, lambda choice: self._build(choice, sample), sample)
         return tuple(attempt.trial for attempt in tried)
 
     def run(
@@ -287,7 +289,8 @@ class Extractor:
         certificate, begun = None, time.perf_counter()
         if self._candidates:
             stored = engine.stored_choice((out, reuse), self.model.backbone, self.device.type)
-            if stored is not None:
+            if stored is not None and self._options["precision"] in ("auto", stored.mode):
+                self.model = replace(self.model, calibration=stored.calibration)
                 self._use(stored)
             else:
                 opened = Peeked(opened, min(CHUNK_ITEMS[self.modality], shard_rows))
@@ -338,7 +341,12 @@ class Extractor:
             self._computer = self._build(self._choice)
         return self._computer
 
-    def _build(self, choice: Choice) -> Computer:
+    def _uncalibrated(self, mode: str) -> bool:
+        return mode in self.model.backbone.calibrated and self.model.calibration is None
+
+    def _build(self, choice: Choice, sample: Sample | None = None) -> Computer:
+        if sample is not None and self._uncalibrated(choice.mode):
+            self.model = engine.calibrated(self.model, self.outputs, sample.inputs[::2])
         made = self._computer
         if made is not None and (made.precision, made.layer_precision) == (choice.mode, choice.layers):
             return made
@@ -349,6 +357,8 @@ class Extractor:
         prepared = engine.prepare_items(self._preprocess, source.head)
         contents = [item.content for item in source.head]
         sample = engine.take_sample(self._preprocess, contents, prepared, sample_size(source.count, self.modality))
+        if not sample and len(self._candidates) == 1:
+            raise ItemError(f"none of the first items can be embedded, so that {self.precision} learns nothing of them")
         if not sample:
             self._use(
                 Choice("fp32", "none of the first items can be embedded, so that no other mode could be certified")
@@ -359,7 +369,7 @@ class Extractor:
         return certificate
 
     def _settle(self, sample: Sample) -> Certificate:
-        decision = engine.first_passing(self._candidates, self._build, sample)
+        decision = engine.first_passing(self._candidates, lambda choice: self._build(choice, sample), sample)
         self._use(decision.choice, decision.compute)
         return decision.certificate
 
@@ -369,20 +379,11 @@ class Extractor:
         self._computer = computer or self._build(choice)
         self.model = replace(self.model, backbone=self._computer.backbone)
         self._options |= {"precision": choice.mode, "layer_precision": dict(choice.layers)}
+        self._options["calibration"] = self.model.calibration
 
     def _sample(self, items: Sequence[Any] | npt.NDArray[Any], samples: int | None) -> Sample:
-        contents = self._contents(items)
+        contents = as_contents(items, self.modality)
         return engine.spread_sample(self._preprocess, contents, samples or sample_size(len(contents), self.modality))
-
-    def _contents(self, items: Sequence[Any] | npt.NDArray[Any]) -> list[Content]:
-        if isinstance(items, str | bytes | Path | Mapping | PIL.Image.Image):
-            raise ColdpressError(f"got one {type(items).__name__}, expected a list of items")
-        return [self._content(item) for item in items]
-
-    def _content(self, item: Any) -> Content:
-        if self.modality == "image" and isinstance(item, str | os.PathLike):
-            return FileRef(os.fspath(item))
-        return cast(Content, str(item) if isinstance(item, np.str_) else item)
 
 
 def _rebuild(model: str | Path | LoadedModel, options: Mapping[str, Any]) -> Extractor:
@@ -391,10 +392,3 @@ def _rebuild(model: str | Path | LoadedModel, options: Mapping[str, Any]) -> Ext
 
 def _workers(modality: Modality) -> int:
     return (os.cpu_count() or 1) if modality == "image" else 1
-
-
-def _good(inputs: Sequence[ModelInput | KnownInput | Failed], first: int) -> list[ModelInput]:
-    for i, prepared in enumerate(inputs):
-        if isinstance(prepared, Failed):
-            raise ItemError(f"item {first + i} cannot be embedded: {prepared.reason}")
-    return cast(list[ModelInput], list(inputs))

@@ -55,6 +55,7 @@ def extractor_for(space: Space, model: str | None, *, device: str = "auto", thre
             exif=bool(preprocessing.get("exif", False)),
             fast_decode=bool(preprocessing.get("fast_decode", False)),
             threads=threads,
+            calibration=fields.get("calibration"),
             modality="text" if "tokenizer" in preprocessing else "image",
             arch=fields["config"].get("architecture") if Path(name).is_file() else None,
         )

@@ -1,7 +1,7 @@
 """From a source to a store: plan, run, certify."""
 
 from coldpress.engine.certificate import Trial, certify, require
-from coldpress.engine.compute import Computer, open_device
+from coldpress.engine.compute import Computer, calibrated, open_device
 from coldpress.engine.plan import parse_outputs
 from coldpress.engine.precision import Choice, candidates, choose_layers, choose_precision
 from coldpress.engine.runner import RunOptions, prepare_items, run
@@ -19,6 +19,7 @@ __all__ = [
     "Summary",
     "Trial",
     "attempts",
+    "calibrated",
     "candidates",
     "certify",
     "choose_layers",

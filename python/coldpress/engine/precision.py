@@ -22,6 +22,7 @@ class Choice:
     mode: str
     reason: str
     layers: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, Sequence[float]] | None = None
 
     @property
     def label(self) -> str:

@@ -69,9 +69,10 @@ def first_passing(candidates: Sequence[Choice], build: Build, sample: Sample) ->
     failed: list[str] = []
     for attempt in attempts(candidates, build, sample):
         trials.append(attempt.trial)
-        if attempt.passed:
+        slower = _slower(attempt, candidates[-1], build, sample) if attempt.passed else None
+        if attempt.passed and slower is None:
             break
-        failed.append(_shortfall(attempt.trial.certificate))
+        failed.append(slower or _shortfall(attempt.trial.certificate))
     choice, compute = attempt.choice, attempt.compute
     why = choice.reason if choice.layers or not failed else "the next mode"
     return Decision(Choice(choice.mode, "; ".join([*failed, why]), choice.layers), compute, tuple(trials))
@@ -92,7 +93,7 @@ def attempts(candidates: Sequence[Choice], build: Build, sample: Sample) -> Iter
             reference = compute.reference(sample.exact)
         plain = Attempt(choice, compute, try_mode(compute, sample, reference))
         yield plain
-        if not plain.passed and number + 1 < len(candidates):
+        if not plain.passed and number + 1 < len(candidates) and not compute.backbone.calibrated:
             costs = layer_costs(compute, build(candidates[-1]), sample.inputs)
             if costs:
                 yield fewest_layers(plain, build(candidates[number + 1]), costs, sample, reference)
@@ -147,10 +148,20 @@ def stored_choice(locations: Sequence[str | Path | None], backbone: Backbone, de
             except StoreError:  # none there; one that is damaged is told about when it is opened to be used
                 continue
             choice = choose_precision(str(fields["precision"]), backbone.precisions, device)
-            choice = replace(choice, reason=f"as in {location}")
+            choice = replace(choice, reason=f"as in {location}", calibration=fields.get("calibration"))
             layers = fields.get("layer_precision", {})
             return choose_layers(choice, layers, backbone.linears(), backbone.precisions, device)
     return None
+
+
+def _slower(attempt: Attempt, exact: Choice, build: Build, sample: Sample) -> str | None:
+    """Say that a calibrated mode, which runs in somebody else's kernels, is no faster than fp32, if it is not."""
+    if attempt.choice.mode not in attempt.compute.backbone.calibrated or exact.mode == attempt.choice.mode:
+        return None
+    ours, theirs = attempt.trial.items_per_s, try_mode(build(exact), sample).items_per_s
+    if ours > theirs:
+        return None
+    return f"{attempt.choice.mode} is no faster ({ours:.1f} items/s, {exact.mode} {theirs:.1f})"
 
 
 def _shortfall(certificate: Certificate) -> str:

@@ -21,6 +21,10 @@ WeightMap = Mapping[str, Sequence[str]]
 """Name of one of our parameters -> the checkpoint tensors it is made of, joined along the first axis."""
 
 
+Calibration = Mapping[str, Sequence[float]]
+"""What a quantised network has learnt from a sample: the range of the input of each layer, by its name."""
+
+
 class Backbone(nn.Module, ABC):
     """A frozen network that turns packed batches into one vector an item.
 
@@ -31,6 +35,7 @@ class Backbone(nn.Module, ABC):
     depth : number of blocks; ``layer:1`` .. ``layer:<depth>`` are their outputs.
     pooling, normalize : what the model's own files say about turning tokens into a vector.
     precisions : arithmetic it can be prepared for.
+    calibrated : those of them that need a sample of the data first.
     batch_parallel : on a CPU, several threads may compute a batch each at once.
     prepared : the one it was prepared for.
     layer_precision : what some of its layers were prepared for instead, by name.
@@ -42,6 +47,7 @@ class Backbone(nn.Module, ABC):
     pooling: ops.Pooling
     normalize: bool
     precisions: tuple[str, ...] = ("fp32",)
+    calibrated: tuple[str, ...] = ()
     batch_parallel: bool = True
     prepared: str | None = None
     layer_precision: Mapping[str, str] = MappingProxyType({})
@@ -53,6 +59,18 @@ class Backbone(nn.Module, ABC):
     def dim(self, output: Output) -> int:
         """Return D of an output."""
         return self.width
+
+    def runnable(self) -> tuple[str, ...]:
+        """Precisions whose packages are installed: those that ``auto`` may try."""
+        return self.precisions
+
+    def calibrate(self, batch: Batch, outputs: Sequence[Output]) -> Calibration:
+        """Return what :meth:`quantized` needs to know about the data."""
+        raise NotImplementedError
+
+    def quantized(self, calibration: Calibration, outputs: Sequence[Output]) -> Backbone:
+        """Return the same network in the precision that is calibrated, prepared."""
+        raise NotImplementedError
 
     def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
         """Pack weights for the device they lie on and for one arithmetic; called once, after loading and moving.
@@ -89,7 +107,7 @@ class LoadedModel:
 
     `config` and `weights` (a hash) go into the fingerprint; `directory` holds the tokenizer files; `name` is what
     the user called it; `prompts` are the named text prefixes that the model's own files define, or else its family's.
-    `reload` makes the backbone anew from its files; a module that was made in memory has none.
+    `reload` makes the backbone anew. `calibration` is there once a sample of data has been seen, see `Backbone`.
     """
 
     backbone: Backbone
@@ -101,6 +119,7 @@ class LoadedModel:
     directory: Path | None = None
     prompts: Mapping[str, str] | None = None
     reload: Callable[[], Backbone] | None = None
+    calibration: Calibration | None = None
 
 
 def rows_wanted(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,9 @@ from torch import nn
 
 from coldpress import ops
 from coldpress.errors import MissingExtra, ModelError
-from coldpress.models.base import Backbone, LoadedModel
+from coldpress.models import openvino
+from coldpress.models.base import Backbone, Calibration, LoadedModel
+from coldpress.models.folding import folded
 from coldpress.models.weights import first_few, hash_tensors
 from coldpress.models.workers import single_threaded_workers
 from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, Spec
@@ -35,12 +38,34 @@ class Generic(Backbone):
         self.module = module.eval().requires_grad_(requires_grad=False)
         self.modality, self.width, self.depth = modality, width, depth
         self.pooling, self.normalize = "mean", False
-        self.run: Callable[[torch.Tensor, Sequence[Output]], Vectors] = self._run_module
+        self.run: Callable[[nn.Module, torch.Tensor, Sequence[Output]], Vectors] = _run_module
+        self.exact: nn.Module | None = None
         self._workers: ThreadPoolExecutor | None = None
+
+    def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
+        """Fold the normalisations of an image network into its convolutions; see :meth:`Backbone.prepare`."""
+        if self.prepared is None and isinstance(self.module, _Normalise):
+            self.exact, self.module = self.module, folded(self.module, self.module.example())
+        super().prepare(precision, layer_precision)
+
+    def runnable(self) -> tuple[str, ...]:
+        """Precisions whose packages are installed."""
+        return self.precisions if openvino.installed() else ("fp32",)
+
+    def calibrate(self, batch: Batch, outputs: Sequence[Output]) -> Calibration:
+        """Return the ranges of activations on some images; raises MissingExtra without OpenVINO."""
+        if not isinstance(batch, ImageBatch):
+            raise ModelError("texts do not calibrate a network")
+        return openvino.calibrate(_Traced(self, outputs), batch.pixels)
+
+    def quantized(self, calibration: Calibration, outputs: Sequence[Output]) -> Backbone:
+        """Return the same network in int8."""
+        return openvino.QuantizedNetwork(_Traced(self, outputs), self, outputs, calibration)
 
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
         """Return each output as (B, D) float32."""
-        run = torch.inference_mode()(lambda item: self.run(item, outputs))
+        module = self.exact if self.exact is not None and ops.in_reference_mode() else self.module
+        run = torch.inference_mode()(lambda item: self.run(module, item, outputs))
         items = _items(batch)
         rows = list(self._pool().map(run, items)) if items and items[0].device.type == "cpu" else [*map(run, items)]
         width = self.width
@@ -48,10 +73,6 @@ class Generic(Backbone):
             o.name: torch.stack([row[o.name] for row in rows]).float() if rows else torch.empty(0, width)
             for o in outputs
         }
-
-    def _run_module(self, item: torch.Tensor, outputs: Sequence[Output]) -> Vectors:
-        features = self.module(item)
-        return {o.name: _flat(features) for o in outputs}
 
     def _pool(self) -> ThreadPoolExecutor:
         threads = torch.get_num_threads()
@@ -61,6 +82,24 @@ class Generic(Backbone):
         if self._workers is None:
             self._workers = single_threaded_workers(threads)
         return self._workers
+
+
+def _run_module(module: nn.Module, item: torch.Tensor, outputs: Sequence[Output]) -> Vectors:
+    features = module(item)
+    return {o.name: _flat(features) for o in outputs}
+
+
+class _Traced(nn.Module):
+    """One image to a tuple of vectors, the form in which other engines take a network."""
+
+    def __init__(self, backbone: Generic, outputs: Sequence[Output]) -> None:
+        super().__init__()
+        self.module = backbone.module if backbone.exact is None else backbone.exact
+        self.steps = backbone.run
+        self.outputs = tuple(outputs)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.steps(self.module, pixels, self.outputs).values())
 
 
 def _items(batch: Batch) -> list[torch.Tensor]:
@@ -89,15 +128,22 @@ class _Normalise(nn.Module):
     def __init__(self, module: nn.Module, spec: ImageSpec) -> None:
         super().__init__()
         self.module = module
-        self.rescale = spec.rescale
+        self.rescale, self.size = spec.rescale, spec.size
+        self.layout = torch.contiguous_format
         self.mean: torch.Tensor
         self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor(spec.mean), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std), persistent=False)
 
+    def example(self) -> torch.Tensor:
+        """Noise (height, width, 3), the same every time."""
+        draw = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (*(self.size or (224, 224)), 3), dtype=torch.uint8, generator=draw)
+        return pixels.to(self.mean.device)
+
     def forward(self, pixels: torch.Tensor, **options: Any) -> Any:
         values = ((pixels.double() * self.rescale).float() - self.mean) / self.std
-        return self.module(values.permute(2, 0, 1).unsqueeze(0).contiguous(), **options)
+        return self.module(values.permute(2, 0, 1).unsqueeze(0).contiguous(memory_format=self.layout), **options)
 
 
 def from_module(module: nn.Module, spec: ImageSpec, *, name: str) -> LoadedModel:
@@ -128,12 +174,24 @@ def from_module(module: nn.Module, spec: ImageSpec, *, name: str) -> LoadedModel
     if spec.size is None:
         raise ModelError("from_module needs images of a fixed size: give the spec a crop, or an exact resize")
     weights = hash_tensors(module.state_dict())
+    architecture, reload = {"architecture": repr(module)}, partial(_of_module, module, spec)
+    return LoadedModel(reload(), spec, "module", architecture, weights, name, reload=reload)
+
+
+def _of_module(module: nn.Module, spec: ImageSpec) -> Generic:
     backbone = Generic(_Normalise(module, spec), "image", width=0, depth=0)
-    probe = torch.zeros(*spec.size, 3, dtype=torch.uint8)
-    output = Output("pooled", None, "model")
+    _measure(backbone, spec)
+    return backbone
+
+
+def _measure(backbone: Generic, spec: ImageSpec) -> None:
+    """Find the width, and whether there is an int8 form of it."""
+    probe = torch.zeros(*(spec.size or (224, 224)), 3, dtype=torch.uint8)
     with torch.inference_mode():
-        backbone.width = backbone.run(probe, [output])["pooled"].numel()
-    return LoadedModel(backbone, spec, "module", {"architecture": repr(module)}, weights, name)
+        vectors = backbone.run(backbone.module, probe, [Output("pooled", None, "model")])
+    backbone.width = vectors["pooled"].numel()
+    if spec.size is not None and any(isinstance(module, nn.Conv2d) for module in backbone.modules()):
+        backbone.precisions, backbone.calibrated = ("fp32", "int8"), ("int8",)
 
 
 def from_transformers(directory: Path, spec: Spec, pooling: ops.Pooling | None, *, normalize: bool) -> Generic:
@@ -175,9 +233,7 @@ def from_transformers(directory: Path, spec: Spec, pooling: ops.Pooling | None, 
     if isinstance(spec, ImageSpec):
         backbone.module = _Normalise(network, spec)
         backbone.run = _image_runner(backbone)
-        example = torch.zeros(*(spec.size or (224, 224)), 3, dtype=torch.uint8)
-        with torch.inference_mode():
-            backbone.width = backbone.run(example, [Output("pooled", None, "model")])["pooled"].numel()
+        _measure(backbone, spec)
     else:
         backbone.modality = "text"
         backbone.pooling = pooling or "mean"
@@ -202,12 +258,12 @@ def _check_complete(directory: Path, network: nn.Module, report: Mapping[str, An
         tensors[name].zero_()
 
 
-def _image_runner(backbone: Generic) -> Callable[[torch.Tensor, Sequence[Output]], Vectors]:
+def _image_runner(backbone: Generic) -> Callable[[nn.Module, torch.Tensor, Sequence[Output]], Vectors]:
     """`model` pooling is the network's own pooled output where it has one."""
 
-    def run(item: torch.Tensor, outputs: Sequence[Output]) -> Vectors:
+    def run(module: nn.Module, item: torch.Tensor, outputs: Sequence[Output]) -> Vectors:
         deep = any(o.layer is not None for o in outputs)
-        result = backbone.module(item, output_hidden_states=deep)
+        result = module(item, output_hidden_states=deep)
         vectors = {}
         for o in outputs:
             hidden = result.last_hidden_state if o.layer is None else result.hidden_states[o.layer]
@@ -222,11 +278,11 @@ def _image_runner(backbone: Generic) -> Callable[[torch.Tensor, Sequence[Output]
     return run
 
 
-def _text_runner(backbone: Generic) -> Callable[[torch.Tensor, Sequence[Output]], Vectors]:
-    def run(item: torch.Tensor, outputs: Sequence[Output]) -> Vectors:
+def _text_runner(backbone: Generic) -> Callable[[nn.Module, torch.Tensor, Sequence[Output]], Vectors]:
+    def run(module: nn.Module, item: torch.Tensor, outputs: Sequence[Output]) -> Vectors:
         deep = any(o.layer is not None for o in outputs)
         ids = item.long().unsqueeze(0)
-        result = backbone.module(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=deep)
+        result = module(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=deep)
         vectors = {}
         for o in outputs:
             hidden = (result.last_hidden_state if o.layer is None else result.hidden_states[o.layer])[0]

@@ -1,7 +1,7 @@
 """The ops: each file holds schema, public wrapper, fake and plain-torch reference of one of them."""
 
 from coldpress._library import load as _load
-from coldpress.ops._define import ReferenceMode, op_names
+from coldpress.ops._define import ReferenceMode, in_reference_mode, op_names
 from coldpress.ops.attention_quantized import attention_quantized, fits_attention_quantized
 from coldpress.ops.bias_gelu import bias_gelu
 from coldpress.ops.layer_norm import add_layer_norm, layer_norm
@@ -23,6 +23,7 @@ __all__ = [
     "attention_quantized",
     "bias_gelu",
     "fits_attention_quantized",
+    "in_reference_mode",
     "layer_norm",
     "linear",
     "linear_quantized",

@@ -37,6 +37,11 @@ def op_names() -> list[str]:
     return sorted(_NAMES)
 
 
+def in_reference_mode() -> bool:
+    """Say whether this thread is to compute the yardstick of the certificate."""
+    return _in_reference_mode.get()
+
+
 class ReferenceMode:
     """Inside this context every coldpress op runs its plain-torch reference: the yardstick of the certificate.
 

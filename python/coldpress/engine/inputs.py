@@ -1,0 +1,36 @@
+"""Items as users have them in memory: what they are to the preprocessing, and what must not fail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from coldpress.errors import ColdpressError, ItemError
+from coldpress.types import Content, Failed, FileRef, KnownInput, Modality, ModelInput
+
+
+def as_contents(items: Sequence[Any] | npt.NDArray[Any], modality: Modality) -> list[Content]:
+    """Return items as contents: paths of images as files, strings of numpy as texts; one item alone is refused."""
+    if isinstance(items, str | bytes | Path | Mapping | PIL.Image.Image):
+        raise ColdpressError(f"got one {type(items).__name__}, expected a list of items")
+    return [_content(item, modality) for item in items]
+
+
+def _content(item: Any, modality: Modality) -> Content:
+    if modality == "image" and isinstance(item, str | os.PathLike):
+        return FileRef(os.fspath(item))
+    return cast(Content, str(item) if isinstance(item, np.str_) else item)
+
+
+def all_good(inputs: Sequence[ModelInput | KnownInput | Failed], first: int) -> list[ModelInput]:
+    """Return the inputs, or raise ItemError at one that failed; `first` is the number of the first."""
+    for i, prepared in enumerate(inputs):
+        if isinstance(prepared, Failed):
+            raise ItemError(f"item {first + i} cannot be embedded: {prepared.reason}")
+    return cast(list[ModelInput], list(inputs))
