@@ -18,7 +18,7 @@ from coldpress.models.specs import read_image_spec
 from coldpress.preprocess.image import ImagePreprocessor
 from coldpress.types import FileRef
 
-CASES: dict[str, tuple[Any, dict[str, Any]]] = {
+PROCESSORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "vit": (ViTImageProcessorPil, {}),
     "deit": (DeiTImageProcessorPil, {"size": {"height": 256, "width": 256}, "resample": 3}),
     "dinov2": (BitImageProcessorPil, {"size": {"shortest_edge": 256}, "resample": 3}),
@@ -31,9 +31,9 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("layout", ["preprocessor_config.json", "processor_config.json"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PROCESSORS)
 def test_pixel_values_are_those_of_the_processor(name: str, layout: str, shared: Path, tmp_path: Path) -> None:
-    kind, options = CASES[name]
+    kind, options = PROCESSORS[name]
     processor = kind(**options)
     processor.save_pretrained(tmp_path)
     if layout != "preprocessor_config.json":
