@@ -82,6 +82,8 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
     if not (directory / "modules.json").is_file():
         return None
     modules = {m["type"].rsplit(".", 1)[-1]: directory / m["path"] for m in read_modules(directory / "modules.json")}
+    if modules.keys() == {"CLIPModel"}:  # its towers pool and project themselves
+        return SentenceModules(modules["CLIPModel"], pooling="last", normalize=False)
     if unknown := modules.keys() - {"Transformer", "Pooling", "Normalize"}:
         raise ModelError(f"modules.json has {', '.join(sorted(unknown))}; expected Transformer, Pooling and Normalize")
     transformer = modules.get("Transformer", directory)
