@@ -47,6 +47,7 @@ class Case:
     `build` returns a transformers model; its weights are drawn again by :func:`randomise`. `files` maps a path in the
     directory to its text, or to a value that is written as JSON. `pooling` and `normalize` are what coldpress is
     expected to read there. `prefix` counts the tokens that a mean leaves out. `options` go to the upstream forward.
+    `tower` is the part of the model that returns the tokens.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Case:
     normalize: bool = False
     prefix: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    tower: Callable[[nn.Module], nn.Module] = lambda model: model.base_model
 
 
 class Subject:
@@ -182,7 +184,7 @@ def example_batch(subject: Subject) -> Batch:
 
 def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
     """Run the padded, batched upstream model and pool its tokens as the outputs ask."""
-    case, batch, body = subject.case, subject.batch, model.base_model
+    case, batch, body = subject.case, subject.batch, subject.case.tower(model)
     depth = subject.loaded.backbone.depth
     blocks = next(m for m in body.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
     layers: dict[int | None, torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""ViT, DeiT and DINOv2: tiny cases for the conformance suite."""
+"""ViT and DeiT: tiny cases for the conformance suite."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ from transformers import (
     DeiTConfig,
     DeiTForImageClassification,
     DeiTModel,
-    Dinov2Config,
-    Dinov2Model,
-    Dinov2WithRegistersConfig,
-    Dinov2WithRegistersModel,
     ViTConfig,
     ViTForImageClassification,
     ViTModel,
@@ -23,7 +19,6 @@ SIZES: dict[str, Any] = {
     "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "patch_size": 8,
 }  # fmt: skip
 PLAIN = SIZES | {"intermediate_size": 40}
-DINO = SIZES | {"mlp_ratio": 2}
 
 
 def processor(height: int = 32, width: int = 32) -> dict[str, object]:
@@ -52,14 +47,4 @@ CASES = [
     Case("deit", "vit", lambda: DeiTModel(DeiTConfig(**PLAIN)), processor(), "cls", prefix=2),
     Case("deit_wide", "vit", lambda: DeiTForImageClassification(DeiTConfig(**PLAIN)), processor(40, 24), "cls",
          prefix=2, options=RESAMPLED),
-    Case("dinov2", "vit", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(), "cls", prefix=1),
-    Case("dinov2_wide", "vit", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(24, 40), "cls", prefix=1),
-    Case("dinov2_small", "vit", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(16, 16), "cls", prefix=1),
-    Case("swiglu", "vit", lambda: Dinov2Model(Dinov2Config(**DINO, use_swiglu_ffn=True)), processor(), "cls", prefix=1),
-    Case("registers", "vit", lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**DINO, num_register_tokens=3)),
-         processor(), "cls", prefix=4),
-    Case("registers_wide", "vit", lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**DINO)),
-         processor(24, 40), "cls", prefix=5),
-    Case("registers_small", "vit", lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**DINO)),
-         processor(16, 16), "cls", prefix=5),
 ]  # fmt: skip

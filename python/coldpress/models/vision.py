@@ -1,0 +1,279 @@
+"""The vision transformer of all image families: their files say how it is built and what its tensors are called.
+
+One pre-norm encoder over patches. The variants differ in the tokens in front of the patches, in how a patch knows its
+place, in the feed-forward block and in how the tokens become a vector.
+
+Source: Dosovitskiy et al. (2020), https://arxiv.org/abs/2010.11929.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from coldpress import ops
+from coldpress.errors import ModelError
+from coldpress.layers import (
+    AttentionPool,
+    LayerNorm,
+    Linear,
+    PatchEmbedding,
+    PreNormBlock,
+    Rotation,
+    interpolate_positions,
+)
+from coldpress.models.base import Backbone, WeightMap, pool_tokens, rows_wanted
+from coldpress.models.names import required
+from coldpress.models.tensor_names import BlockNames, adapt_blocks, fused_gate_shapes, map_blocks, map_modules, tensor
+from coldpress.models.weights import expect_shapes
+from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """Sizes and variant.
+
+    `special` counts the single tokens in front (class, distillation), `registers` those that follow; the first
+    `positioned` of both have positions of their own. `positions` is ``learned``, or the base of a rotation by the
+    place of a patch. `stem_norm` normalises in front of the blocks; `pool_first` the vector instead of the tokens.
+    `projection` is the width of a last linear map, 0 without one. `layout` is the naming scheme of the checkpoint.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    patch: int
+    image_size: int
+    special: int = 1
+    registers: int = 0
+    positioned: int = 1
+    positions: Literal["learned"] | float = "learned"
+    activation: ops.Activation = "gelu"
+    eps: float = 1e-12
+    gated: bool = False
+    layer_scale: bool = False
+    stem_norm: bool = False
+    pooling: Literal["cls", "mean", "attention"] = "cls"
+    pool_first: bool = False
+    projection: int = 0
+    antialias: bool = False
+    layout: str = ""
+    biasless: tuple[str, ...] = ()
+
+    @property
+    def prefix(self) -> int:
+        """Tokens in front of the patches."""
+        return self.special + self.registers
+
+
+@dataclass(frozen=True)
+class VisionNames:
+    """Tensors of a checkpoint beside its blocks.
+
+    With `flat`, tokens are (D,) and positions (N, D) instead of (1, 1, D) and (1, N, D). `pool` has the modules of
+    the attention pool; `transposed` says that the projection is (D, projection).
+    """
+
+    blocks: BlockNames
+    patch: str
+    special: tuple[str, ...] = ()
+    registers: str = ""
+    positions: str = ""
+    norm: str = ""
+    stem_norm: str = ""
+    probe: str = ""
+    pool: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    projection: str = ""
+    transposed: bool = False
+    flat: bool = False
+
+
+def square(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Read the sides of image and patch from a Hugging Face ``config.json``."""
+    for key in ("image_size", "patch_size"):
+        if not isinstance(required(config, key), int):
+            raise ModelError(f"config.json: {key} {config[key]!r}, expected one number, the side of a square")
+    if config.get("num_channels", 3) != 3:
+        raise ModelError(f"config.json: num_channels {config['num_channels']}, expected 3")
+    return config["image_size"], config["patch_size"]
+
+
+class VisionTower(Backbone):
+    """The encoder without its task heads."""
+
+    modality = "image"
+    normalize = False
+    precisions = ("fp32", "int16", "int8")
+
+    def __init__(self, config: VisionConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        self.config, self.width, self.depth = config, config.width, config.depth
+        self.pooling: ops.Pooling = "cls" if config.pooling == "cls" else "mean"
+        D, grid = config.width, _grid(config, spec)
+        self.embed = PatchEmbedding(D, config.patch, config.prefix, grid, *spec.scale_shift)
+        self.stem_norm = LayerNorm(D, config.eps) if config.stem_norm else None
+        self.blocks = nn.ModuleList(
+            PreNormBlock(
+                D,
+                config.heads,
+                config.hidden,
+                activation=config.activation,
+                eps=config.eps,
+                gated=config.gated,
+                layer_scale=config.layer_scale,
+            )
+            for _ in range(config.depth)
+        )
+        self.norm = LayerNorm(D, config.eps)
+        self.pool = (
+            AttentionPool(D, config.heads, config.hidden, config.activation, config.eps)
+            if config.pooling == "attention"
+            else None
+        )
+        self.projection = Linear(D, config.projection, sensitive=True) if config.projection else None
+        cos, sin = _rotation(config, grid)
+        self.cos: torch.Tensor
+        self.sin: torch.Tensor
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
+        """Return each output as (B, D) float32."""
+        assert isinstance(batch, ImageBatch)
+        x, B = self.embed(batch.pixels), len(batch)
+        if self.stem_norm is not None:
+            x = self.stem_norm(x)
+        cu_seqlens = torch.arange(B + 1, dtype=torch.int32, device=x.device) * (len(x) // max(B, 1))
+        rotation: Rotation | None = (self.cos.repeat(B, 1), self.sin.repeat(B, 1)) if len(self.cos) else None
+        wanted = {output.layer for output in outputs}
+        last = self.depth if None in wanted else max(layer for layer in wanted if layer is not None)
+        rows = rows_wanted(outputs, last, cu_seqlens, self)
+        layers: dict[int | None, torch.Tensor] = {}
+        for number, block in enumerate(self.blocks[:last], start=1):
+            x = block(x, cu_seqlens, rows if number == last else None, rotation)
+            if number in wanted:
+                layers[number] = x
+        if None in wanted:
+            layers[None] = x if self.config.pool_first else self.norm(x)
+        return {o.name: self._vector(layers[o.layer], cu_seqlens, o) for o in outputs}
+
+    def _vector(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor, output: Output) -> torch.Tensor:
+        if output.layer is not None or output.pooling != "model":
+            return pool_tokens(tokens, cu_seqlens, output, self, self.config.prefix)
+        if self.pool is None:
+            pooled = pool_tokens(tokens, cu_seqlens, output, self, self.config.prefix)
+        else:
+            pooled = self.pool(tokens, cu_seqlens)
+        if self.config.pool_first:
+            pooled = self.norm(pooled)
+        return pooled if self.projection is None else self.projection(pooled)
+
+    def dim(self, output: Output) -> int:
+        """Return D of an output; the model's own vector may be projected."""
+        final = output.layer is None and output.pooling == "model"
+        return self.config.projection or self.width if final else self.width
+
+    def prepare(self, precision: str = "fp32") -> None:
+        """Fold the layer scales, then pack."""
+        for block in self.blocks:
+            if isinstance(block, PreNormBlock):
+                block.fold_layer_scale()
+        super().prepare(precision)
+
+
+def _grid(config: VisionConfig, spec: ImageSpec) -> tuple[int, int]:
+    if spec.size is None or any(side % config.patch for side in spec.size):
+        raise ModelError(
+            f"preprocessor_config.json makes images of {spec.size or 'varying size'}; "
+            f"expected a fixed multiple of the patch size {config.patch}: give it a crop_size or a height and width"
+        )
+    return spec.size[0] // config.patch, spec.size[1] // config.patch
+
+
+def _rotation(config: VisionConfig, grid: tuple[int, int]) -> Rotation:
+    """Cosines and sines (T, D / 2) for the tokens of one image; those in front of the patches are not turned.
+
+    Half of the pairs of a head turn with the row, half with the column, both from -1 to 1 over the image.
+    """
+    if config.positions == "learned":
+        return torch.empty(0, 0), torch.empty(0, 0)
+    width = config.width // config.heads
+    speeds = 1 / config.positions ** torch.arange(0, 1, 4 / width, dtype=torch.float32)
+    rows, columns = (2 * (torch.arange(0.5, side) / side) - 1 for side in grid)
+    places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
+    angles = (2 * math.pi * places[:, :, None] * speeds).flatten(1, 2)
+    angles = torch.cat([torch.zeros(config.prefix, angles.shape[1]), angles])
+    return angles.cos(), angles.sin()
+
+
+def build_tower(config: VisionConfig, spec: Spec) -> VisionTower:
+    """Make the backbone, its weights still empty."""
+    assert isinstance(spec, ImageSpec)
+    return VisionTower(config, spec)
+
+
+def adapt_tower(
+    tensors: dict[str, torch.Tensor], config: VisionConfig, spec: Spec, names: VisionNames
+) -> dict[str, torch.Tensor]:
+    """Bring the checkpoint into our layout: flat patch weights, positions split and resampled, gates split."""
+    assert isinstance(spec, ImageSpec)
+    expect_shapes(tensors, _reshaped(config, names))
+    out, D = dict(tensors), config.width
+    positions = out.get(names.positions)
+    own = positions.reshape(-1, D)[: config.positioned] if positions is not None else torch.zeros(config.positioned, D)
+    for i, name in enumerate((*names.special, *filter(None, [names.registers]))):
+        if (token := out.get(name)) is not None:
+            tokens = token.reshape(-1, D).float().clone()
+            tokens[: len(own[i:])] += own[i : i + len(tokens)]
+            out[name] = tokens
+    if positions is not None:
+        patches = positions.reshape(-1, D)[config.positioned :]
+        out[names.positions] = interpolate_positions(patches, _grid(config, spec), antialias=config.antialias)
+    patch = tensor(names.patch, "weight")
+    if (projection := out.get(patch)) is not None:
+        out[patch] = projection.flatten(1)
+    if (probe := out.get(names.probe)) is not None:
+        out[names.probe] = probe[0]
+    if names.transposed and (projection := out.get(names.projection)) is not None:
+        out[names.projection] = projection.T
+    adapt_blocks(out, names.blocks, config.depth)
+    return out
+
+
+def _reshaped(config: VisionConfig, names: VisionNames) -> dict[str, tuple[int, ...]]:
+    """Shapes, in a checkpoint, of the tensors that `adapt_tower` lays out anew."""
+    D, patches = config.width, (config.image_size // config.patch) ** 2
+    lead = () if names.flat else (1,)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(names.special, (D,) if names.flat else (1, 1, D))
+    shapes |= {
+        names.positions: (*lead, config.positioned + patches, D),
+        names.registers: (*lead, config.registers, D),
+        names.probe: (1, 1, D),
+        tensor(names.patch, "weight"): (D, 3, config.patch, config.patch),
+    }
+    if names.transposed:
+        shapes[names.projection] = (D, config.projection)
+    return shapes | fused_gate_shapes(names.blocks, config.depth, D, config.hidden)
+
+
+def map_tower(config: VisionConfig, names: VisionNames) -> WeightMap:
+    """Where each parameter comes from in a checkpoint, after `adapt_tower`."""
+    modules = {"embed.project": [names.patch], "norm": [names.norm], **names.pool}
+    if config.stem_norm:
+        modules["stem_norm"] = [names.stem_norm]
+    out = map_modules(modules, config.biasless) | map_blocks(names.blocks, config.depth)
+    if prefix := [*names.special, *filter(None, [names.registers])]:
+        out["embed.prefix"] = prefix
+    if config.positions == "learned":
+        out["embed.positions"] = [names.positions]
+    if config.pooling == "attention":
+        out["pool.probe"] = [names.probe]
+    if config.projection:
+        out["projection.weight"] = [names.projection]
+    return out
