@@ -178,7 +178,7 @@ def example_batch(subject: Subject) -> Batch:
     spec, config = subject.loaded.spec, subject.upstream.config
     if isinstance(spec, ImageSpec):
         return ImageBatch(torch.randint(0, 256, (7, *spec.size, 3), dtype=torch.uint8, generator=generator))
-    lengths = (5, 1, config.max_position_embeddings, 2, 17, 9, 16)
+    lengths = (5, 1, spec.max_tokens, 2, 17, 9, 16)
     return text_batch([torch.randint(0, config.vocab_size, (n,), generator=generator) for n in lengths])
 
 

@@ -68,8 +68,8 @@ def _load(model: str | Path, *, hashed: bool) -> LoadedModel:
     kind = config.get("model_type")
     if not isinstance(kind, str):
         raise ModelError(f"{source / 'config.json'} has no model_type; expected a Hugging Face model directory")
-    spec = _read_spec(source, config, sentence)
     family = families().get(kind)
+    spec = _read_spec(source, config, family, sentence)
     loaded = (
         _load_native(family, source, config, spec, sentence, hashed=hashed)
         if family
@@ -84,11 +84,15 @@ def _backbone(model: str | Path) -> Backbone:
     return _load(model, hashed=False).backbone
 
 
-def _read_spec(source: Path, config: Mapping[str, Any], sentence: SentenceModules | None) -> Spec:
+def _read_spec(
+    source: Path, config: Mapping[str, Any], family: ModuleType | None, sentence: SentenceModules | None
+) -> Spec:
     if (source / "preprocessor_config.json").is_file():
         return read_image_spec(source)
     if any((source / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        return read_text_spec(source, int(config.get("max_position_embeddings", 512)), sentence)
+        longest_text = getattr(family, "longest_text", None)
+        positions = longest_text(config) if longest_text else int(config.get("max_position_embeddings", 512))
+        return read_text_spec(source, positions, sentence)
     raise ModelError(
         f"{source} does not say how inputs are prepared; "
         "expected preprocessor_config.json (images), or tokenizer.json or vocab.txt (text)"
