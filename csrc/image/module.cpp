@@ -27,13 +27,13 @@ using Pixels = py::array_t<uint8_t, py::array::c_style>;
 using Pair = std::optional<std::pair<int64_t, int64_t>>;
 
 Transform make_transform(std::optional<int64_t> shortest_edge, Pair exact, Pair crop,
-                         const std::string& filter, bool fast_decode) {
+                         const std::string& filter, bool half_to_even, bool fast_decode) {
   const auto size = [](const Pair& pair) -> std::optional<Size> {
     if (!pair) return std::nullopt;
     return Size{pair->first, pair->second};
   };
   Transform transform{shortest_edge, size(exact), size(crop), filter_from_name(filter),
-                      fast_decode};
+                      half_to_even,  fast_decode};
   if (shortest_edge && exact) throw py::value_error("give shortest_edge or exact, not both");
   for (const auto& wanted :
        {shortest_edge ? Size{*shortest_edge, 1} : Size{1, 1}, transform.exact.value_or(Size{1, 1}),
@@ -170,7 +170,8 @@ PYBIND11_MODULE(_image, module, py::mod_gil_not_used()) {
   py::class_<Transform>(module, "Transform")
       .def(py::init(&make_transform), py::kw_only(), py::arg("shortest_edge") = py::none(),
            py::arg("exact") = py::none(), py::arg("crop") = py::none(),
-           py::arg("filter") = "bicubic", py::arg("fast_decode") = false)
+           py::arg("filter") = "bicubic", py::arg("half_to_even") = false,
+           py::arg("fast_decode") = false)
       .def("resized", [](const Transform& self, int64_t height, int64_t width) {
         const Size size = self.resized({height, width});
         return std::pair(size.height, size.width);

@@ -21,8 +21,8 @@ Resampler::Resampler(Size input, Size resized, const Transform& transform, uint8
                      Workspace& workspace)
     : target_(target), workspace_(workspace), nearest_(transform.filter == Filter::nearest) {
   const Size output = transform.crop.value_or(resized);
-  y_ = centre(input.height, resized.height, output.height);
-  x_ = centre(input.width, resized.width, output.width);
+  y_ = centre(input.height, resized.height, output.height, transform.half_to_even);
+  x_ = centre(input.width, resized.width, output.width, transform.half_to_even);
   if (y_.kept() < y_.output || x_.kept() < x_.output) {
     std::memset(target, 0, output.area() * kChannels);
   }

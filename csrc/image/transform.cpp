@@ -34,8 +34,10 @@ Size Transform::resized(Size input) const {
   return {edge, edge * input.width / input.height};
 }
 
-Axis centre(int64_t input, int64_t resized, int64_t output) {
-  const int64_t offset = (resized - output) >> 1;  // floor, also where the image is the smaller one
+Axis centre(int64_t input, int64_t resized, int64_t output, bool half_to_even) {
+  const int64_t spare = resized - output;
+  const int64_t up = half_to_even && spare > 0 && spare % 4 == 3 ? 1 : 0;
+  const int64_t offset = (spare >> 1) + up;  // floor, also where the image is the smaller one
   const int64_t begin = std::max<int64_t>(offset, 0);
   const int64_t end = std::min(offset + output, resized);
   return {input, resized, output, begin, end, begin - offset};

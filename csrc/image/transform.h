@@ -28,7 +28,8 @@ struct Transform {
   std::optional<Size> exact;
   std::optional<Size> crop;
   Filter filter = Filter::bicubic;
-  bool fast_decode = false;  // see JpegReader::shrink; only JPEG files can be decoded so
+  bool half_to_even = false;  // rounding of the crop's offset; see `centre`
+  bool fast_decode = false;   // see JpegReader::shrink; only JPEG files can be decoded so
 
   Size resized(Size input) const;
   Size output(Size input) const { return crop.value_or(resized(input)); }
@@ -49,7 +50,7 @@ struct Axis {
 };
 
 // Centre crop; an image smaller than the crop is surrounded by zeros (the odd pixel goes before
-// it).
-Axis centre(int64_t input, int64_t resized, int64_t output);
+// it). Half a pixel is rounded down as Hugging Face does, or to even as torchvision does.
+Axis centre(int64_t input, int64_t resized, int64_t output, bool half_to_even);
 
 }  // namespace coldpress::image

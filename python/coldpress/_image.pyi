@@ -9,6 +9,7 @@ import numpy.typing as npt
 class Transform:
     """How an image is resized and centre-cropped; sizes are (height, width).
 
+    `half_to_even` rounds the offset of the crop as torchvision does, else half a pixel is dropped.
     `fast_decode` lets JPEG files be decoded at 1/2, 1/4 or 1/8 of their size, not below the resized one.
     """
 
@@ -19,6 +20,7 @@ class Transform:
         exact: tuple[int, int] | None = None,
         crop: tuple[int, int] | None = None,
         filter: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bicubic",
+        half_to_even: bool = False,
         fast_decode: bool = False,
     ) -> None: ...
     def resized(self, height: int, width: int) -> tuple[int, int]:

@@ -12,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-import torch
 
 from coldpress import engine, models
 from coldpress.data import Columns, Peeked, Source, open_source
@@ -49,21 +48,22 @@ class Extractor:
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``auto`` takes a GPU where there is one.
     precision : arithmetic. ``auto`` is fp32 until :meth:`run`, :meth:`embed_to` or :meth:`certify` has seen data; from
         then on it is the fastest mode whose certificate passed on a sample of them, or that of the store in question.
-        A mode never depends on what :meth:`embed` is given.
+        A mode never depends on what :meth:`embed` is given. A named mode is what it says, in every layer.
+    layer_precision : other modes for some layers, by name; ``auto`` finds those that the rest needs to pass.
     output : what to return: ``pooled`` (as the model's own files say), ``cls``, ``mean``, ``last``, ``layer:K``, or
         several of them with commas.
     prompt : text in front of every text, or the name of a prompt that the model defines.
     exif : turn images upright as their EXIF data says; upstream preprocessing does not.
+    modality : ``image`` or ``text``, of a model with a tower for each (CLIP, SigLIP); None takes the one for images.
+    arch : of a single ``.safetensors`` or ``.pth`` file: timm's name, or a directory with all of a model but weights.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
 
     Raises
     ------
-    ModelError
-        If the model cannot be used.
-    ColdpressError
-        For an unknown device, precision or output.
+    ModelError, ColdpressError
+        If the model cannot be used; for an unknown device, precision or output.
 
     Examples
     --------
@@ -79,30 +79,41 @@ class Extractor:
         *,
         device: str = "auto",
         precision: str = "auto",
+        layer_precision: Mapping[str, str] | None = None,
         output: str = "pooled",
         prompt: str | None = None,
         exif: bool = False,
         fast_decode: bool = False,
         threads: int | None = None,
+        modality: Modality | None = None,
+        arch: str | None = None,
     ) -> None:
         self._source = model
         self._options: dict[str, Any] = {
             "device": device,
             "precision": precision,
+            "layer_precision": dict(layer_precision or {}),
             "output": output,
             "prompt": prompt,
             "exif": exif,
             "fast_decode": fast_decode,
             "threads": threads,
+            "modality": modality,
+            "arch": arch,
         }
-        self.device = _device(device)
-        loaded = model if isinstance(model, LoadedModel) else models.load(model)
+        self.device = engine.open_device(device)
+        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
         self.model = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
-        self._choice = engine.choose_precision(precision, loaded.backbone.precisions, self.device.type)
-        self._candidates = engine.candidates(precision, loaded.backbone.precisions, self.device.type)
+        kind = (loaded.backbone.precisions, self.device.type)
+        self._choice = engine.choose_precision(precision, *kind)
+        self._candidates = engine.candidates(precision, *kind)
         if len(self._candidates) == 1:
             self._choice, self._candidates = self._candidates[0], ()
+        if layer_precision:
+            if precision == "auto":
+                raise ColdpressError("layer_precision needs a precision for the other layers; got auto")
+            self._choice = engine.choose_layers(self._choice, layer_precision, loaded.backbone.linears(), *kind)
         if threads is not None and threads < 1:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
         self._computer: Computer | None = None
@@ -135,6 +146,11 @@ class Extractor:
         return self._choice.mode
 
     @property
+    def layer_precision(self) -> dict[str, str]:
+        """The arithmetic of the layers that run in another one, by name."""
+        return dict(self._choice.layers)
+
+    @property
     def dims(self) -> dict[str, int]:
         """Width of each output."""
         return {output.name: self.model.backbone.dim(output) for output in self.outputs}
@@ -156,6 +172,8 @@ class Extractor:
             "output": [asdict(output) for output in self.outputs],
             "precision": self.precision,
         }
+        if self._choice.layers:
+            fields["layer_precision"] = dict(sorted(self._choice.layers.items()))
         return Fingerprint(fields)
 
     def embed(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -202,13 +220,16 @@ class Extractor:
         sample = self._sample(items, samples)
         if self._candidates:
             return self._settle(sample)
-        return engine.certify(self._compute, sample, self.precision)
+        return engine.certify(self._compute, sample)
 
     def compare(self, items: Sequence[Any] | npt.NDArray[Any], *, samples: int | None = None) -> tuple[Trial, ...]:
-        """Certify and time every mode that may pay here, the fastest first; arguments and errors of :meth:`certify`."""
-        sample = self._sample(items, samples)
+        """Certify and time every mode that may pay here, the fastest first; arguments and errors of :meth:`certify`.
+
+        A mode that fails follows once more, with the layers that hurt in the next one.
+        """
         modes = self._candidates or (self._choice,)
-        return tuple(engine.try_mode(self._build(choice.mode), sample) for choice in modes)
+        tried = engine.attempts(modes, self._build, self._sample(items, samples))
+        return tuple(attempt.trial for attempt in tried)
 
     def run(
         self,
@@ -265,9 +286,9 @@ class Extractor:
         opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
         certificate, begun = None, time.perf_counter()
         if self._candidates:
-            mode = engine.stored_precision(out, reuse)
-            if mode is not None:
-                self._use(engine.choose_precision(mode, self.model.backbone.precisions, self.device.type))
+            stored = engine.stored_choice((out, reuse), self.model.backbone, self.device.type)
+            if stored is not None:
+                self._use(stored)
             else:
                 opened = Peeked(opened, min(CHUNK_ITEMS[self.modality], shard_rows))
                 certificate = self._settle_on(opened)
@@ -314,13 +335,14 @@ class Extractor:
     @property
     def _compute(self) -> Computer:
         if self._computer is None:
-            self._computer = self._build(self._choice.mode)
+            self._computer = self._build(self._choice)
         return self._computer
 
-    def _build(self, mode: str) -> Computer:
-        if self._computer is not None and self._computer.precision == mode:
-            return self._computer
-        return Computer(self.model, self.outputs, self.device, mode, self._options["threads"])
+    def _build(self, choice: Choice) -> Computer:
+        made = self._computer
+        if made is not None and (made.precision, made.layer_precision) == (choice.mode, choice.layers):
+            return made
+        return Computer(self.model, self.outputs, self.device, choice.mode, self._options["threads"], choice.layers)
 
     def _settle_on(self, source: Peeked) -> Certificate | None:
         """Choose a mode by the first items of a source; without a good one among them it is fp32."""
@@ -344,18 +366,13 @@ class Extractor:
     def _use(self, choice: Choice, computer: Computer | None = None) -> None:
         """Take a mode for good."""
         self._choice, self._candidates = choice, ()
-        self._computer = computer or self._build(choice.mode)
+        self._computer = computer or self._build(choice)
         self.model = replace(self.model, backbone=self._computer.backbone)
-        self._options["precision"] = choice.mode
+        self._options |= {"precision": choice.mode, "layer_precision": dict(choice.layers)}
 
     def _sample(self, items: Sequence[Any] | npt.NDArray[Any], samples: int | None) -> Sample:
         contents = self._contents(items)
-        wanted = min(samples or sample_size(len(contents), self.modality), len(contents))
-        chosen = [contents[i] for i in np.linspace(0, len(contents) - 1, wanted).astype(int)] if wanted else []
-        sample = engine.take_sample(self._preprocess, chosen, self._preprocess(chosen), max(wanted, 1))
-        if not sample:
-            raise ItemError(f"none of {len(chosen)} sampled items can be embedded; nothing to certify")
-        return sample
+        return engine.spread_sample(self._preprocess, contents, samples or sample_size(len(contents), self.modality))
 
     def _contents(self, items: Sequence[Any] | npt.NDArray[Any]) -> list[Content]:
         if isinstance(items, str | bytes | Path | Mapping | PIL.Image.Image):
@@ -370,18 +387,6 @@ class Extractor:
 
 def _rebuild(model: str | Path | LoadedModel, options: Mapping[str, Any]) -> Extractor:
     return Extractor(model, **options)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise ColdpressError(f"device {name!r} is not available here; expected auto, cpu or, with a GPU, cuda")
-    return device
 
 
 def _workers(modality: Modality) -> int:

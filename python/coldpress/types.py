@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -123,13 +124,15 @@ class TextSpec:
     """How text becomes token ids: everything that changes the numbers, nothing that does not.
 
     `tokenizer` is the canonical tokenizer.json (or vocabulary) content's SHA-256, `max_tokens` includes the
-    special tokens, `prompt` is put in front of every text.
+    special tokens, `prompt` is put in front of every text. `padding` is the token that fills every text up to
+    `max_tokens`; None leaves them as long as they are.
     """
 
     tokenizer: str
     max_tokens: int
     prompt: str = ""
     lowercase: bool = False
+    padding: int | None = None
 
 
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
@@ -141,8 +144,10 @@ class ImageSpec:
 
     `resize` is ``("shortest_edge", s)`` or ``("exact", height, width)`` or None; `crop` is (height, width) of a
     centre crop or None; values are ``(pixel * rescale - mean) / std`` for each RGB channel. `exif` turns images
-    upright as their EXIF data says. `fast_decode` decodes JPEG files at 1/2, 1/4 or 1/8 of their size where that is
-    not below the resized one: faster on large photos, close to the exact pixels and not equal to them.
+    upright as their EXIF data says. `crop_rounding` is what becomes of half a pixel of the crop's offset: ``down`` in
+    Hugging Face processors, to ``even`` in torchvision and timm. `fast_decode` decodes JPEG files at 1/2, 1/4 or 1/8
+    of their size where that is not below the resized one: faster on large photos, close to the exact pixels and not
+    equal to them.
     """
 
     resize: tuple[Any, ...] | None
@@ -153,6 +158,7 @@ class ImageSpec:
     std: tuple[float, float, float]
     exif: bool = False
     fast_decode: bool = False
+    crop_rounding: Literal["down", "even"] = "down"
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -216,9 +222,19 @@ def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return [(prefix, list(value) if isinstance(value, tuple) else value)]
 
 
+def mode_label(precision: str, layer_precision: Mapping[str, str]) -> str:
+    """``int8``, or ``int8 with 3 layers in fp32``."""
+    counts = Counter(layer_precision.values())
+    kept = " and ".join(f"{n} layer{'s' * (n > 1)} in {mode}" for mode, n in sorted(counts.items()))
+    return f"{precision} with {kept}" if kept else precision
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """How close the vectors of a run are to the fp32 reference forward, measured on a sample of its own items."""
+    """How close the vectors of a run are to the fp32 reference forward, measured on a sample of its own items.
+
+    `layer_precision` names the layers that ran in another precision than the rest.
+    """
 
     precision: str
     samples: int
@@ -228,6 +244,12 @@ class Certificate:
     neighbours: int
     neighbour_overlap: float
     passed: bool
+    layer_precision: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The precision for people."""
+        return mode_label(self.precision, self.layer_precision)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

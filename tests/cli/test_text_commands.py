@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from coldpress import EmbeddingStore
+from coldpress import EmbeddingStore, Extractor
+from coldpress.data import MemorySource
 
 Cli = Callable[..., Any]
 
@@ -157,3 +158,15 @@ def test_info_about_the_machine(cli: Cli) -> None:
     assert machine["devices"][0] == "cpu"
     assert "fp32" in machine["precisions"]
     assert "instructions" in cli("info").out
+
+
+def test_what_a_store_leads_to_has_its_layers(cli: Cli, minilm: Path, tmp_path: Path) -> None:
+    layers = {"blocks.0.mlp.up": "fp32", "blocks.4.attention.out": "int16"}
+    texts = [f"number {i} is {i * i}" for i in range(60)]
+    extractor = Extractor(minilm, device="cpu", precision="int8", layer_precision=layers)
+    extractor.run(tmp_path / "store", MemorySource(texts, "text"))
+    shown = cli("info", tmp_path / "store").out
+    assert "int8 with 1 layer in fp32 and 1 layer in int16" in shown
+    assert cli("index", tmp_path / "store", "--out", tmp_path / "index").code == 0
+    found = cli("search", tmp_path / "index", "--text", texts[7], "-k", 1, "--json")
+    assert found.code == 0, found.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from coldpress import ColdpressError, EmbeddingStore, Extractor, ImageSpec, _library, from_module
 from coldpress.data import MemorySource
-from coldpress.engine import Computer, candidates, certify, choose_precision, first_passing
+from coldpress.engine import Choice, Computer, candidates, certify, choose_precision, first_passing
 from coldpress.engine.sample import Sample, take_sample
 from coldpress.errors import FingerprintMismatch
 from coldpress.types import ModelInput
@@ -50,8 +51,8 @@ def test_int8_vectors_of_real_text_are_close(int8: Extractor, fp32: Extractor, n
 def test_the_yardstick_of_int8_is_the_fp32_network(int8: Extractor, fp32: Extractor, sample: Sample) -> None:
     yardstick, kernels = int8._compute.reference(sample.exact)["pooled"], fp32._compute(sample.inputs)["pooled"]
     assert np.abs(yardstick - kernels).max() < 1e-6
-    assert certify(fp32._compute, sample, "fp32").cosine_mean > 0.999999
-    certificate = certify(int8._compute, sample, "int8")
+    assert certify(fp32._compute, sample).cosine_mean > 0.999999
+    certificate = certify(int8._compute, sample)
     assert certificate.passed
     assert 0.998 < certificate.cosine_mean < 0.9999
 
@@ -74,20 +75,24 @@ def test_the_first_mode_that_passes_is_taken(fp32: Extractor, sample: Sample) ->
             noise = np.random.default_rng(0).normal(size=(len(inputs), 384)).astype(np.float32)
             return {name: rows + noise for name, rows in super().__call__(inputs).items()}
 
-    def build(mode: str) -> Computer:
-        kind = Blurred if mode == "int8" else Computer
-        return kind(fp32.model, fp32.outputs, torch.device("cpu"), mode)
+    def build(choice: Choice, kind: type[Computer] = Computer) -> Computer:
+        return kind(fp32.model, fp32.outputs, torch.device("cpu"), choice.mode, layer_precision=choice.layers)
+
+    def blurred(choice: Choice) -> Computer:
+        return build(choice, Blurred if choice.mode == "int8" else Computer)
 
     modes = (choose_precision("int8", ("fp32", "int8")), choose_precision("fp32"))
-    good = first_passing(modes, lambda mode: Computer(fp32.model, fp32.outputs, torch.device("cpu"), mode), sample)
+    good = first_passing(modes, build, sample)
     assert (good.choice.mode, good.compute.precision, len(good.trials)) == ("int8", "int8", 1)
     assert good.certificate.passed
-    bad = first_passing(modes, build, sample)
-    assert (bad.choice.mode, bad.compute.precision) == ("fp32", "fp32")
-    assert [trial.mode for trial in bad.trials] == ["int8", "fp32"]
-    assert [trial.certificate.passed for trial in bad.trials] == [False, True]
+    bad = first_passing(modes, blurred, sample)
+    assert (bad.choice.mode, bad.choice.layers, bad.compute.precision) == ("fp32", {}, "fp32")
+    assert [trial.certificate.passed for trial in bad.trials] == [False, False, True]
+    assert [trial.certificate.precision for trial in bad.trials] == ["int8", "int8", "fp32"]
+    assert 0 < len(bad.trials[1].certificate.layer_precision) < 12
     assert all(trial.items_per_s > 0 for trial in bad.trials)
     assert bad.choice.reason.startswith("int8 failed its certificate (mean cosine")
+    assert re.search("; int8 with .* layers in fp32 failed its certificate .*; the next mode$", bad.choice.reason)
 
 
 def test_integers_are_candidates_where_they_are_faster() -> None:

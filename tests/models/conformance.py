@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from coldpress import models
 from coldpress.preprocess.text import TextPreprocessor
-from coldpress.types import Batch, ImageBatch, ImageSpec, Output, TextBatch
+from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, TextBatch
 
 Tensors = dict[str, torch.Tensor]
 Vectors = Mapping[str, torch.Tensor]
@@ -47,7 +47,9 @@ class Case:
     `build` returns a transformers model; its weights are drawn again by :func:`randomise`. `files` maps a path in the
     directory to its text, or to a value that is written as JSON. `pooling` and `normalize` are what coldpress is
     expected to read there. `prefix` counts the tokens that a mean leaves out. `options` go to the upstream forward.
-    `tower` is the part of the model that returns the tokens.
+    `tower` is the part of the model that returns the tokens; `final` turns its result, of the whole model, into the
+    final tokens and, where those are not pooled as `pooling` says, the model's own vector. `modality` asks for one of
+    two towers. Texts are as long as `lengths` says, and end with the last word of the vocabulary.
     """
 
     name: str
@@ -59,6 +61,12 @@ class Case:
     prefix: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     tower: Callable[[nn.Module], nn.Module] = lambda model: model.base_model
+    final: Callable[[nn.Module, Any], tuple[torch.Tensor, torch.Tensor | None]] = lambda _, result: (
+        result.last_hidden_state,
+        None,
+    )
+    modality: Modality | None = None
+    lengths: tuple[int, ...] | None = None
 
 
 class Subject:
@@ -69,7 +77,7 @@ class Subject:
         self.upstream = randomise(case.build().eval())
         self.upstream.save_pretrained(directory)
         write_files(directory, case.files)
-        self.loaded = load_ready(directory)
+        self.loaded = self.load()
         self.batch = example_batch(self)
         self.outputs = every_output(self.loaded.backbone.depth)
 
@@ -87,9 +95,9 @@ class Subject:
     def ours(self) -> Vectors:
         return self.loaded.backbone(self.batch, self.outputs)
 
-    def packed(self, precision: str) -> models.LoadedModel:
+    def load(self, precision: str = "fp32") -> models.LoadedModel:
         """The same directory, packed for `precision`."""
-        loaded = models.load(self.directory)
+        loaded = models.load(self.directory, modality=self.case.modality)
         loaded.backbone.prepare(precision)
         return loaded
 
@@ -175,11 +183,14 @@ def join(items: list[torch.Tensor]) -> Batch:
 def example_batch(subject: Subject) -> Batch:
     """Seven items: random pixels, or random ids of lengths from one token to as many as there are positions."""
     generator = torch.Generator().manual_seed(1)
-    spec, config = subject.loaded.spec, subject.upstream.config
+    spec, config = subject.loaded.spec, getattr(subject.upstream.config, "text_config", subject.upstream.config)
     if isinstance(spec, ImageSpec):
         return ImageBatch(torch.randint(0, 256, (7, *spec.size, 3), dtype=torch.uint8, generator=generator))
-    lengths = (5, 1, spec.max_tokens, 2, 17, 9, 16)
-    return text_batch([torch.randint(0, config.vocab_size, (n,), generator=generator) for n in lengths])
+    lengths = subject.case.lengths or (5, 1, spec.max_tokens, 2, 17, 9, 16)
+    texts = [torch.randint(0, config.vocab_size - 1, (n,), generator=generator) for n in lengths]
+    for ids in texts:
+        ids[-1] = config.vocab_size - 1
+    return text_batch(texts)
 
 
 def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
@@ -190,7 +201,8 @@ def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
     layers: dict[int | None, torch.Tensor] = {}
     hooks = [block.register_forward_hook(_keep(layers, k)) for k, block in enumerate(blocks, start=1)]
     with torch.no_grad():
-        layers[None] = body(**_inputs(subject, next(body.parameters()).dtype), **case.options).last_hidden_state
+        result = body(**_inputs(subject, next(body.parameters()).dtype), **case.options)
+        layers[None], own = case.final(model, result)
     for hook in hooks:
         hook.remove()
     lengths = batch.cu_seqlens.diff() if isinstance(batch, TextBatch) else [layers[None].shape[1]] * len(batch)
@@ -199,7 +211,7 @@ def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
         pooling = case.pooling if output.pooling == "model" else output.pooling
         rows = [_pool(row[:n], pooling, case.prefix) for row, n in zip(layers[output.layer], lengths, strict=True)]
         vectors[output.name] = F.normalize(torch.stack(rows)) if case.normalize else torch.stack(rows)
-    return vectors
+    return vectors if own is None else {**vectors, "pooled": own}
 
 
 def _keep(layers: dict[int | None, torch.Tensor], number: int) -> Callable[..., None]:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conformance import Case, Subject, allowed_error, equal, join, largest_error, load_ready, split, torch_threads
+from conformance import Case, Subject, allowed_error, equal, join, largest_error, split, torch_threads
 
 from coldpress import _library, models, ops
 from coldpress.errors import ModelError
 from coldpress.models import loading
-from coldpress.models.weights import normalise_names
 
 CASES: list[Case] = [
     case
@@ -54,7 +53,7 @@ def test_references_agree_with_the_kernels(subject: Subject) -> None:
 
 @pytest.mark.cuda
 def test_cuda_is_within_k_too(subject: Subject) -> None:
-    backbone = models.load(subject.directory).backbone.to("cuda")
+    backbone = models.load(subject.directory, modality=subject.case.modality).backbone.to("cuda")
     backbone.prepare()
     moved = type(subject.batch)(*(getattr(subject.batch, n).cuda() for n in subject.batch.__dataclass_fields__))
     vectors = {name: v.cpu() for name, v in backbone(moved, subject.outputs).items()}
@@ -84,7 +83,7 @@ def test_a_row_depends_on_its_item_alone(subject: Subject, threads: int) -> None
 @pytest.mark.parametrize(("precision", "cosine"), [("int16", 0.99999), ("int8", 0.97)])
 def test_integers_are_close_and_as_independent_as_fp32(subject: Subject, precision: str, cosine: float) -> None:
     """Tiny random networks are the worst case: few values to average the rounding over."""
-    backbone, items = subject.packed(precision).backbone, split(subject.batch)
+    backbone, items = subject.load(precision).backbone, split(subject.batch)
     vectors = backbone(subject.batch, subject.outputs)
     for name, rows in vectors.items():
         assert torch.cosine_similarity(rows, subject.ours[name]).min() > cosine, name
@@ -105,7 +104,7 @@ def test_integers_are_close_and_as_independent_as_fp32(subject: Subject, precisi
 
 def test_a_packed_backbone_cannot_change_its_arithmetic(subject: Subject) -> None:
     with pytest.raises(ModelError, match="runs in int8 and cannot change to fp32"):
-        subject.packed("int8").backbone.prepare("fp32")
+        subject.load("int8").backbone.prepare("fp32")
 
 
 def test_an_output_does_not_depend_on_which_others_are_asked_for(subject: Subject) -> None:
@@ -138,7 +137,7 @@ def needed_and_ignored(subject: Subject) -> tuple[dict[str, str], list[str]]:
     family = next(m for m in loading.families().values() if m.__name__.endswith(f".{subject.case.family}"))
     names = {}
     for original in subject.tensors:
-        kept = normalise_names({original: torch.empty(0)}, family.PREFIXES, family.IGNORED)
+        kept = loading.backbone_tensors(family, subject.loaded.backbone.modality, {original: torch.empty(0)})
         names[original] = next(iter(kept), "")
     return {o: n for o, n in names.items() if n}, [o for o, n in names.items() if not n]
 
@@ -147,12 +146,12 @@ def test_every_tensor_is_needed(subject: Subject) -> None:
     needed, ignored = needed_and_ignored(subject)
     for name, shown in needed.items():
         rest = {n: t for n, t in subject.tensors.items() if n != name}
-        with subject.with_tensors(rest) as directory, pytest.raises(ModelError, match="missing") as error:
-            load_ready(directory)
+        with subject.with_tensors(rest), pytest.raises(ModelError, match="missing") as error:
+            subject.load()
         assert shown in str(error.value)
     rest = {n: t for n, t in subject.tensors.items() if n not in ignored}
-    with subject.with_tensors(rest) as directory:
-        assert load_ready(directory).weights == subject.loaded.weights
+    with subject.with_tensors(rest):
+        assert subject.load().weights == subject.loaded.weights
 
 
 def test_every_tensor_changes_the_vectors_and_the_fingerprint(subject: Subject) -> None:
@@ -160,8 +159,8 @@ def test_every_tensor_changes_the_vectors_and_the_fingerprint(subject: Subject) 
     generator = torch.Generator().manual_seed(2)
     for name, tensor in subject.tensors.items():
         other = tensor + torch.randn(tensor.shape, generator=generator)
-        with subject.with_tensors(subject.tensors | {name: other}) as directory:
-            loaded = load_ready(directory)
+        with subject.with_tensors(subject.tensors | {name: other}):
+            loaded = subject.load()
         vectors = loaded.backbone(subject.batch, subject.outputs)
         assert equal(vectors, subject.ours) == (name in ignored), name
         assert (loaded.weights == subject.loaded.weights) == (name in ignored), name
@@ -176,8 +175,8 @@ def test_a_tensor_of_another_shape_is_named(subject: Subject) -> None:
         ]
         for shape in shapes:
             changed = subject.tensors | {name: torch.zeros(shape)}
-            with subject.with_tensors(changed) as directory, pytest.raises(ModelError, match="wrong shape") as error:
-                load_ready(directory)
+            with subject.with_tensors(changed), pytest.raises(ModelError, match="wrong shape") as error:
+                subject.load()
             message = str(error.value)
             assert f"{shown} is {shape}, not {tuple(tensor.shape)}" in message
 
@@ -185,7 +184,7 @@ def test_a_tensor_of_another_shape_is_named(subject: Subject) -> None:
 def test_a_tensor_that_no_parameter_wants_is_named(subject: Subject) -> None:
     changed = subject.tensors | {"encoder.surprise.weight": torch.zeros(3)}
     with (
-        subject.with_tensors(changed) as directory,
+        subject.with_tensors(changed),
         pytest.raises(ModelError, match=r"unexpected: encoder\.surprise\.weight"),
     ):
-        load_ready(directory)
+        subject.load()

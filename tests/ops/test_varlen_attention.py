@@ -168,9 +168,7 @@ WINDOWS = [(-1, 0), (0, -1), (0, 0), (5, 5), (16, 3), (64, 64), (63, 0), (200, 2
 def test_windows(T: int, window: tuple[int, int], *, words: bool) -> None:
     q, k, v = fused(T + 5, 2, 32)
     ends = bounds(2, T, 3)
-    ours = on_every_level(
-        lambda: ops.varlen_attention(q, k, v, ends, scale=32**-0.5, words=words, window=window)
-    )
+    ours = on_every_level(lambda: ops.varlen_attention(q, k, v, ends, scale=32**-0.5, words=words, window=window))
     args = (q, k, v, ends, ends, 32**-0.5, words, None, *window)
     if words:
         assert (ours - varlen_attention_reference(*args)).abs().max() < 2e-3

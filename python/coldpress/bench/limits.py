@@ -24,6 +24,7 @@ ROUND_S = 0.02
 """Long enough that starting threads costs nothing, short enough to find a moment when nobody else runs."""
 
 TRIES = 6
+FREE_S = 0.3
 DISK_BYTES, BLOCK = 128 << 20, 4 << 20
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -64,9 +65,10 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """All of them."""
+    """All of them; `free_share` of the processor was ours while measuring, less than one where others use it."""
 
     threads: int
+    free_share: float
     peaks: tuple[Peak, ...]
     memory: tuple[Memory, ...]
     disk: Disk
@@ -85,7 +87,22 @@ def measure_limits(directory: Path, threads: int) -> Limits:
 
     `directory` is where a store would go: its disk is measured.
     """
-    return Limits(threads, measure_peaks(threads), measure_memory(threads), measure_disk(directory))
+    free, peaks = free_share(threads), measure_peaks(threads)
+    return Limits(threads, free, peaks, measure_memory(threads), measure_disk(directory))
+
+
+def free_share(threads: int) -> float:
+    """Share of `threads` cores that this process gets when it wants them all: less than one beside other programs."""
+    end = time.perf_counter() + FREE_S
+
+    def work(_thread: int) -> None:
+        while time.perf_counter() < end:
+            _library.multiply_add("fp32", 100_000)
+
+    begin, cpu = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(threads, "coldpress-bench") as pool:
+        list(pool.map(work, range(threads)))
+    return min((time.process_time() - cpu) / (time.perf_counter() - begin) / threads, 1.0)
 
 
 def measure_peaks(threads: int) -> tuple[Peak, ...]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _FLOATS = ("fp32", "bf16")
 _BAR = 10
+_FREE_ENOUGH = 0.9
 
 
 def render_limits(console: Console, machine: str, limits: Limits) -> None:
@@ -22,6 +23,9 @@ def render_limits(console: Console, machine: str, limits: Limits) -> None:
     from coldpress.bench.limits import INSTRUCTIONS
 
     console.print(Text.assemble((machine, "bold"), f", {count(limits.threads, 'thread')}"))
+    if limits.free_share < _FREE_ENOUGH:
+        taken = f"Other programs take {1 - limits.free_share:.0%} of the processor"
+        console.print(f"{taken}: every figure below is too low.", style="yellow")
     console.print()
     peaks = table("arithmetic", "instruction", ">one core", ">all cores", ">gain")
     for peak in limits.peaks:

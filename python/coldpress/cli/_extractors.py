@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coldpress.cli._progress import loading
@@ -48,11 +49,14 @@ def extractor_for(space: Space, model: str | None, *, device: str = "auto", thre
             name,
             device=device,
             precision=fields["precision"],
+            layer_precision=fields.get("layer_precision"),
             output=",".join(output["name"] for output in fields["output"]),
             prompt=preprocessing.get("prompt") or None,
             exif=bool(preprocessing.get("exif", False)),
             fast_decode=bool(preprocessing.get("fast_decode", False)),
             threads=threads,
+            modality="text" if "tokenizer" in preprocessing else "image",
+            arch=fields["config"].get("architecture") if Path(name).is_file() else None,
         )
     space.check(extractor.fingerprint)
     return extractor

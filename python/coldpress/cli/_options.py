@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +14,7 @@ from coldpress._urls import is_url
 
 if TYPE_CHECKING:
     from coldpress.data import Columns
+    from coldpress.types import Modality
 
 
 def local_path(value: str) -> Path:
@@ -34,6 +37,13 @@ class Precision(str, Enum):
     INT16 = "int16"
     INT8 = "int8"
     FP8 = "fp8"
+
+
+class ModalityChoice(str, Enum):
+    """What is embedded, by a model with a tower for each."""
+
+    IMAGE = "image"
+    TEXT = "text"
 
 
 Sources = Annotated[
@@ -78,6 +88,22 @@ Limit = Annotated[
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="Arithmetic; auto: the fastest available.", rich_help_panel=_MODEL)
 ]
+ModalityOption = Annotated[
+    ModalityChoice | None,
+    typer.Option(
+        "--modality",
+        help="Which tower of CLIP or SigLIP. [dim]Default: by the column or the names of the sources, else image.[/]",
+        rich_help_panel=_MODEL,
+    ),
+]
+Arch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|DIRECTORY",
+        help="What the weights are if MODEL is one file: timm's name, or a directory with all but weights.",
+        rich_help_panel=_MODEL,
+    ),
+]
 ModelOverride = Annotated[
     str | None,
     typer.Option("--model", metavar="MODEL", help="Where the model lies now, if it has moved.", rich_help_panel=_MODEL),
@@ -105,3 +131,23 @@ def columns(
 
     kept = tuple(metadata or ())
     return Columns(text=text, image=image, key=key, label=label, metadata="*" if "*" in kept else kept)
+
+
+def modality_of(
+    model: str,
+    choice: ModalityChoice | None,
+    sources: Sequence[str],
+    text_column: str | None = None,
+    image_column: str | None = None,
+    *,
+    arch: str | None = None,
+) -> Modality | None:
+    """The tower that was asked for, else the one that the sources are for; None where the model has but one."""
+    from coldpress import models
+
+    if choice is not None:
+        return "image" if choice is ModalityChoice.IMAGE else "text"
+    if arch is not None or len(models.modalities(model)) < 2:
+        return None
+    named = text_column is not None and image_column is None
+    return "text" if named or all(re.search(r"\.txt(\.\w+)?$", source) for source in sources) else "image"

@@ -50,7 +50,7 @@ def _counts(summary: Summary) -> dict[str, object]:
         else None,
         "retried": f"{count(summary.retried, 'input')} that had failed before" if summary.retried else None,
         "reused": f"{count(summary.reused, 'vector')} from another store, not computed" if summary.reused else None,
-        "precision": f"{summary.precision} ({summary.precision_reason})",
+        "precision": f"{summary.label} ({summary.precision_reason})",
         "certificate": None if certificate is None else certificate_line(certificate),
     }
 

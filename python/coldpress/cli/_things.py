@@ -21,6 +21,7 @@ from coldpress.cli.index import index_facts
 def describe_store(path: str) -> Result:
     """A store: size, space, certificate, outcomes."""
     from coldpress import EmbeddingStore
+    from coldpress.types import mode_label
 
     store = EmbeddingStore(path)
     dims = {name: int(store.output(name).shape[1]) for name in store.outputs}
@@ -44,6 +45,8 @@ def describe_store(path: str) -> Result:
         "fingerprint": {"digest": store.fingerprint.digest, "fields": dict(store.fingerprint.fields)},
     }
 
+    fields = store.fingerprint.fields
+
     def render(console: Console) -> None:
         _title(console, "store", path, f"{count(len(store), 'vector')}")
         values: dict[str, object] = {
@@ -55,6 +58,7 @@ def describe_store(path: str) -> Result:
             "inputs": f"{store.inputs:,}: {len(store) - store.duplicates:,} ok, {store.duplicates:,} duplicates, "
             f"{store.failed:,} failed",
             "columns": listing(columns, most=20),
+            "precision": mode_label(fields["precision"], fields.get("layer_precision", {})),
             "certificate": None if store.certificate is None else certificate_line(store.certificate),
         }
         console.print(facts(values))

@@ -32,6 +32,8 @@ def certify(
         typer.Option(metavar="SOURCE", help="Your own items; may be repeated.", show_default=False),
     ],
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Items to compare.")] = 64,
+    arch: options.Arch = None,
+    modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     text_column: options.TextColumn = None,
     image_column: options.ImageColumn = None,
@@ -47,7 +49,14 @@ def certify(
     with loading(model):
         from coldpress import Extractor
 
-        extractor = Extractor(model, device=device, precision=precision.value, threads=threads)
+        extractor = Extractor(
+            model,
+            device=device,
+            precision=precision.value,
+            threads=threads,
+            modality=options.modality_of(model, modality, data, text_column, image_column, arch=arch),
+            arch=arch,
+        )
     contents = _contents(extractor, data, options.columns(text_column, image_column, None, None), limit)
     trials = extractor.compare(contents, samples=samples)
     best = next((trial for trial in trials if trial.certificate.passed), trials[-1])
@@ -58,7 +67,7 @@ def certify(
         console.print(verdict)
         values = {
             "model": f"{extractor.name} on {extractor.device}",
-            "precision": certificate.precision,
+            "precision": certificate.label,
             "certificate": certificate_line(certificate),
             "largest error": f"{certificate.max_abs_error:.2g} in any component",
         }
@@ -66,7 +75,7 @@ def certify(
         console.print()
         console.print(_trial_table(trials))
 
-    failure = None if certificate.passed else f"{certificate.precision} vectors are too far from the fp32 reference"
+    failure = None if certificate.passed else f"{certificate.label} vectors are too far from the fp32 reference"
     modes = [{"items_per_s": round(trial.items_per_s, 1), **trial.certificate.to_json()} for trial in trials]
     return Result({"model": extractor.name, **certificate.to_json(), "modes": modes}, render, failure)
 

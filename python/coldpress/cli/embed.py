@@ -52,6 +52,8 @@ def embed(
             rich_help_panel="Store",
         ),
     ],
+    arch: options.Arch = None,
+    modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     output: Annotated[
         str,
@@ -120,6 +122,8 @@ def embed(
             exif=exif,
             fast_decode=fast_decode,
             threads=threads,
+            modality=options.modality_of(model, modality, sources, text_column, image_column, arch=arch),
+            arch=arch,
         )
     try:
         with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:

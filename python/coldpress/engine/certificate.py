@@ -7,15 +7,13 @@ vectors stray too far is refused before the first shard is written; ``auto`` tak
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from coldpress.engine.compute import Computer
-from coldpress.engine.precision import Choice
+from coldpress.engine.compute import Computer, Vectors
 from coldpress.engine.sample import Sample
 from coldpress.errors import CertificateError
 from coldpress.types import Certificate
@@ -27,8 +25,14 @@ NEIGHBOURS = 10
 _Matrix = npt.NDArray[np.floating[Any]]
 
 
-def certify(compute: Computer, sample: Sample, precision: str) -> Certificate:
+def certify(compute: Computer, sample: Sample, reference: Vectors | None = None) -> Certificate:
     """Compare the vectors of a sample with the reference forward; the first output stands for all.
+
+    Parameters
+    ----------
+    compute : what is certified.
+    sample : items, at least one.
+    reference : of ``sample.exact``; without it, it is computed here.
 
     Returns
     -------
@@ -37,22 +41,23 @@ def certify(compute: Computer, sample: Sample, precision: str) -> Certificate:
     """
     name = compute.outputs[0].name
     ours = compute(sample.inputs)[name].astype(np.float64)
-    reference = compute.reference(sample.exact)[name].astype(np.float64)
-    usable = np.isfinite(reference).all(axis=1)  # an item without a reference fails by itself, see finite_rows
-    ours, reference = ours[usable], reference[usable]
-    cosine = _cosines(ours, reference) if len(ours) else np.ones(1)
+    exact = (reference or compute.reference(sample.exact))[name].astype(np.float64)
+    usable = np.isfinite(exact).all(axis=1)  # an item without a reference fails by itself, see finite_rows
+    ours, exact = ours[usable], exact[usable]
+    cosine = _cosines(ours, exact) if len(ours) else np.ones(1)
     neighbours = max(min(NEIGHBOURS, len(ours) - 1), 0)
-    overlap = neighbour_overlap(ours, reference, neighbours) if neighbours > 0 else 1.0
+    overlap = neighbour_overlap(ours, exact, neighbours) if neighbours > 0 else 1.0
     mean, lowest = float(cosine.mean()), float(cosine.min())
     return Certificate(
-        precision=precision,
+        precision=compute.precision,
         samples=len(ours),
         cosine_mean=round(mean, 7),
         cosine_min=round(lowest, 7),
-        max_abs_error=float(f"{np.abs(ours - reference).max(initial=0.0):.3g}"),
+        max_abs_error=float(f"{np.abs(ours - exact).max(initial=0.0):.3g}"),
         neighbours=neighbours,
         neighbour_overlap=round(overlap, 4),
         passed=mean >= MIN_COSINE_MEAN and overlap >= MIN_OVERLAP,
+        layer_precision=dict(sorted(compute.layer_precision.items())),
     )
 
 
@@ -65,50 +70,12 @@ class Trial:
     items_per_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The mode that was taken, what runs in it, and everything that was tried, in order."""
-
-    choice: Choice
-    compute: Computer
-    trials: tuple[Trial, ...]
-
-    @property
-    def certificate(self) -> Certificate:
-        """The certificate of the mode that was taken."""
-        return self.trials[-1].certificate
-
-
-def first_passing(candidates: Sequence[Choice], build: Callable[[str], Computer], sample: Sample) -> Decision:
-    """Take the first of `candidates` whose certificate passes on the sample, else the last one, passed or not.
-
-    `build` makes the computer of a mode. The reason of the choice names the modes that failed.
-    """
-    trials: list[Trial] = []
-    failed: list[str] = []
-    for choice in candidates:
-        compute = build(choice.mode)
-        trials.append(try_mode(compute, sample))
-        if trials[-1].certificate.passed:
-            break
-        failed.append(_shortfall(trials[-1].certificate))
-    reason = "; ".join([*failed, "the next mode" if failed else choice.reason])
-    return Decision(Choice(choice.mode, reason), compute, tuple(trials))
-
-
-def try_mode(compute: Computer, sample: Sample) -> Trial:
-    """Certify a mode, and time it once it is warm."""
-    certificate = certify(compute, sample, compute.precision)
+def try_mode(compute: Computer, sample: Sample, reference: Vectors | None = None) -> Trial:
+    """Certify a mode, and time it once it is warm; arguments of :func:`certify`."""
+    certificate = certify(compute, sample, reference)
     start = time.perf_counter()
     compute(sample.inputs)
-    return Trial(compute.precision, certificate, len(sample) / (time.perf_counter() - start))
-
-
-def _shortfall(certificate: Certificate) -> str:
-    return (
-        f"{certificate.precision} failed its certificate (mean cosine {certificate.cosine_mean:.5f}, "
-        f"{certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.3f})"
-    )
+    return Trial(certificate.label, certificate, len(sample) / (time.perf_counter() - start))
 
 
 def require(certificate: Certificate) -> None:
@@ -121,10 +88,10 @@ def require(certificate: Certificate) -> None:
     """
     if not certificate.passed:
         raise CertificateError(
-            f"{certificate.precision} vectors are too far from the fp32 reference on {certificate.samples} items: "
+            f"{certificate.label} vectors are too far from the fp32 reference on {certificate.samples} items: "
             f"mean cosine {certificate.cosine_mean:.5f} (at least {MIN_COSINE_MEAN}), "
             f"{certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.3f} (at least {MIN_OVERLAP}); "
-            "use precision fp32"
+            "use precision auto, which finds one that passes, or fp32"
         )
 
 

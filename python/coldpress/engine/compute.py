@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +19,9 @@ from coldpress.models import Backbone, LoadedModel
 from coldpress.models.workers import single_threaded_workers
 from coldpress.ops import ReferenceMode
 from coldpress.types import Batch, Failed, ImageBatch, ImageInput, ModelInput, Output, TextBatch, TextInput
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Vectors = dict[str, npt.NDArray[np.float32]]
 
@@ -37,6 +43,7 @@ class Computer:
     device : where it runs.
     precision : ``fp32`` or ``int8``.
     threads : CPU threads while it computes; None leaves torch's own setting.
+    layer_precision : another precision for some layers, by name.
     """
 
     def __init__(
@@ -46,12 +53,13 @@ class Computer:
         device: torch.device,
         precision: str = "fp32",
         threads: int | None = None,
+        layer_precision: Mapping[str, str] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
-        self.model, self.precision = model, precision
+        self.model, self.precision, self.layer_precision = model, precision, dict(layer_precision or {})
         self.outputs, self.device, self.threads = tuple(outputs), device, threads
-        self.backbone = _prepared(model, device, precision)
+        self.backbone = _prepared(model, device, precision, self.layer_precision)
         self._workers: ThreadPoolExecutor | None = None
         self._worker_count = 0
 
@@ -59,13 +67,30 @@ class Computer:
         """Return the vectors (N, D) float32 of N inputs, by output, in order."""
         return self._map(lambda batch: self._compute(self.backbone, batch), inputs)
 
+    def with_layers(self, names: Iterable[str], other: Computer) -> Computer:
+        """Return the same with some layers of another computer of this model; it shares the weights of both."""
+        tensors = chain(self.backbone.parameters(), self.backbone.buffers())
+        mixed = copy.deepcopy(self.backbone, {id(tensor): tensor for tensor in tensors})
+        for name in names:
+            mixed.set_submodule(name, other.backbone.get_submodule(name))
+        made = copy.copy(self)
+        made.layer_precision = self.layer_precision | dict.fromkeys(names, other.precision)
+        made.backbone, mixed.layer_precision = mixed, made.layer_precision
+        return made
+
+    def each(self, work: Callable[[T], R], values: Sequence[T]) -> list[R]:
+        """Call `work` with each value; torch runs on one thread in each call, so that no result depends on how many."""
+        with _torch_threads(self.threads):
+            workers = self._pool(torch.get_num_threads())
+        return list(workers.map(work, values))
+
     def reference(self, inputs: Sequence[ModelInput]) -> Vectors:
         """Return what the fp32 weights give in plain torch: the yardstick of the certificate.
 
         In a lower precision the weights are read again, and dropped afterwards: no more memory than loading took. An
         engine per core pays here too: 64 texts on two cores that others used too took 1.5 instead of 4.8 s.
         """
-        backbone = self.backbone if self.precision == "fp32" else _prepared(self.model, self.device, "fp32")
+        backbone = self.backbone if self.precision == "fp32" else _prepared(self.model, self.device, "fp32", {})
 
         def compute(batch: Sequence[ModelInput]) -> Vectors:
             with ReferenceMode():  # holds for the thread that enters it
@@ -102,16 +127,35 @@ class Computer:
         return self._workers
 
 
-def _prepared(model: LoadedModel, device: torch.device, precision: str) -> Backbone:
-    """Return the model's backbone packed for `precision`, loaded again where it is packed for another."""
+def _prepared(model: LoadedModel, device: torch.device, precision: str, layer_precision: Mapping[str, str]) -> Backbone:
+    """Return the model's backbone packed for a precision, loaded again where it is packed for another."""
     backbone = model.backbone
-    if backbone.prepared not in (None, precision):
+    if backbone.prepared is not None and (backbone.prepared, backbone.layer_precision) != (precision, layer_precision):
         if model.reload is None:
             raise ColdpressError(f"{model.name} was made in memory for {backbone.prepared}; make it again")
         backbone = model.reload()
     backbone = backbone.to(device)
-    backbone.prepare(precision)
+    backbone.prepare(precision, layer_precision)
     return backbone
+
+
+def open_device(name: str) -> torch.device:
+    """Return a device by name, or the best one for ``auto``.
+
+    Raises
+    ------
+    ColdpressError
+        If there is none of that name.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise ColdpressError(f"device {name!r} is not available here; expected auto, cpu or, with a GPU, cuda")
+    return device
 
 
 def collate(inputs: Sequence[ModelInput], device: torch.device) -> Batch:

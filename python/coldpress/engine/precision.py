@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from coldpress import _library
 from coldpress.errors import ColdpressError
+from coldpress.types import mode_label
 
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int16", "int8", "fp8"]
 AVAILABLE: tuple[Precision, ...] = ("fp32", "int16", "int8")
@@ -16,10 +17,16 @@ AVAILABLE: tuple[Precision, ...] = ("fp32", "int16", "int8")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The mode of a run and one sentence that says why."""
+    """The mode of a run, the layers that run in another one, by name, and one sentence that says why."""
 
     mode: str
     reason: str
+    layers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Mode and layers for people."""
+        return mode_label(self.mode, self.layers)
 
 
 def choose_precision(asked: str, supported: Sequence[str] = ("fp32",), device: str = "cpu") -> Choice:
@@ -45,6 +52,31 @@ def choose_precision(asked: str, supported: Sequence[str] = ("fp32",), device: s
     if asked != "fp32" and not integers_are_faster():
         return Choice(asked, f"as asked, though no faster than fp32 on this machine ({_library.isa()})")
     return Choice(asked, "as asked")
+
+
+def choose_layers(
+    choice: Choice, layers: Mapping[str, str], names: Collection[str], supported: Sequence[str], device: str = "cpu"
+) -> Choice:
+    """Except `layers`, a mode each by name, from the mode of a choice; refuse what cannot run.
+
+    Parameters
+    ----------
+    names : of the layers that there are.
+    supported, device : as for :func:`choose_precision`.
+
+    Raises
+    ------
+    ColdpressError
+        If there is no such layer, or its mode is not available.
+    """
+    for name, mode in layers.items():
+        if name not in names:
+            known = f"one of {len(names)} such as {next(iter(names))!r}" if names else "none for this model"
+            raise ColdpressError(f"layer_precision names {name!r}, expected linear layers of this model: {known}")
+        if mode == "auto":
+            raise ColdpressError(f"layer_precision of {name} is auto, expected one of {', '.join(supported)}")
+        choose_precision(mode, supported, device)
+    return replace(choice, layers=dict(sorted(layers.items())))
 
 
 def candidates(asked: str, supported: Sequence[str], device: str = "cpu") -> tuple[Choice, ...]:

@@ -25,9 +25,9 @@ from coldpress.engine.sample import Prepared, take_sample
 from coldpress.engine.stages import Background, Timed, ordered_map
 from coldpress.engine.summary import NOTHING_LEFT, Progress, Summary, bottleneck
 from coldpress.engine.todo import Todo
-from coldpress.errors import ItemError, StoreError
+from coldpress.errors import ItemError
 from coldpress.preprocess import Preprocessor
-from coldpress.store import EmbeddingStore, StoreWriter
+from coldpress.store import StoreWriter
 from coldpress.store.digests import as_stored
 from coldpress.types import Failed, Item, KnownHashes, KnownInput, Results
 
@@ -162,7 +162,7 @@ class _Run:
         begin = time.perf_counter()
         size = sample_size(self.total, self.preprocess.modality)
         if sample := take_sample(self.preprocess, [item.content for item in items], inputs, size):
-            certificate = certify(self.compute, sample, self.precision.mode)
+            certificate = certify(self.compute, sample)
             require(certificate)
             if certificate.samples:
                 self.writer.certificate = certificate
@@ -231,6 +231,7 @@ class _Run:
             seconds=seconds,
             rows_per_s=(counts.inputs - counts.failed) / seconds,
             precision=self.precision.mode,
+            layer_precision=dict(self.precision.layers),
             precision_reason=self.precision.reason,
             certificate=self.writer.certificate,
             stages={name: round(value, 4) for name, value in stages.items()},
@@ -245,18 +246,6 @@ def prepare_items(preprocess: Preprocessor, items: Sequence[Item], known: KnownH
     contents = [item.content for item in items if not isinstance(item.content, Failed)]
     prepared = iter(preprocess(contents, known))
     return [item.content if isinstance(item.content, Failed) else next(prepared) for item in items]
-
-
-def stored_precision(*locations: str | Path | None) -> str | None:
-    """The precision of the first of these stores that exists: what continues or reuses it has to run in the same."""
-    for location in locations:
-        if location is not None:
-            try:
-                fields = EmbeddingStore(location).fingerprint.fields
-            except StoreError:  # none there; one that is damaged is told about when it is opened to be used
-                continue
-            return str(fields["precision"])
-    return None
 
 
 def _without(results: Results, again: Set[str]) -> Results:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from coldpress.errors import ItemError
 from coldpress.preprocess import Preprocessor
 from coldpress.types import Content, Failed, KnownInput, ModelInput
 
@@ -20,6 +23,22 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+
+def spread_sample(preprocess: Preprocessor, contents: Sequence[Content | Failed], size: int) -> Sample:
+    """Take the good ones among `size` contents that are spread evenly over all.
+
+    Raises
+    ------
+    ItemError
+        If there are none.
+    """
+    places = np.linspace(0, len(contents) - 1, min(size, len(contents))).astype(int)
+    chosen = [contents[place] for place in places]
+    sample = take_sample(preprocess, chosen, preprocess(chosen), max(len(chosen), 1))
+    if not sample:
+        raise ItemError(f"none of {len(chosen)} sampled items can be embedded; nothing to certify")
+    return sample
 
 
 def take_sample(

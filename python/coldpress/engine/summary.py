@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from coldpress.types import Certificate
+from coldpress.types import Certificate, mode_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,9 @@ class Summary:
     `inputs`, `rows`, `failed`, `duplicates` describe the whole store, everything else this run: `resumed` inputs of the
     source were in the store already, `processed` ones were not; `computed` vectors were computed and `reused` ones
     taken from another store; `retried` inputs that had failed before have a row now; `interrupted` says that it stopped
-    at the end of a shard because it was asked to. `stages` has busy seconds, `utilisation` the share of the run that
-    the threads of a stage were busy.
+    at the end of a shard because it was asked to. `layer_precision` names the layers that ran in another
+    precision than the rest. `stages` has busy seconds, `utilisation` the share of the run that the threads of a stage
+    were busy.
     """
 
     store: str
@@ -51,12 +52,18 @@ class Summary:
     seconds: float
     rows_per_s: float
     precision: str
+    layer_precision: Mapping[str, str]
     precision_reason: str
     certificate: Certificate | None
     stages: Mapping[str, float]
     utilisation: Mapping[str, float]
     workers: int
     bottleneck: str
+
+    @property
+    def label(self) -> str:
+        """The precision for people."""
+        return mode_label(self.precision, self.layer_precision)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

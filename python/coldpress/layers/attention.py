@@ -64,9 +64,7 @@ class SelfAttention(nn.Module):
             ops.rope_(qkv[:, : 2 * H], *rotation)
         q, k, v = qkv.view(T, 3, H, -1).unbind(1)
         words = self.qkv.quantized is not None
-        return ops.varlen_attention(
-            q, k, v, cu_seqlens, scale=self.scale, words=words, window=self.window, bias=bias
-        )
+        return ops.varlen_attention(q, k, v, cu_seqlens, scale=self.scale, words=words, window=self.window, bias=bias)
 
     def _mix_rows(
         self, x: torch.Tensor, cu_seqlens: torch.Tensor, rows: torch.Tensor, rotation: Rotation | None

@@ -2,7 +2,7 @@
 
 from coldpress.models.base import Backbone, LoadedModel
 from coldpress.models.generic import from_module
-from coldpress.models.loading import load
+from coldpress.models.loading import load, modalities
 from coldpress.models.options import with_options
 
-__all__ = ["Backbone", "LoadedModel", "from_module", "load", "with_options"]
+__all__ = ["Backbone", "LoadedModel", "from_module", "load", "modalities", "with_options"]

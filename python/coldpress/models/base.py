@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,8 @@ from torch import nn
 
 from coldpress import ops
 from coldpress.errors import ModelError
-from coldpress.types import Batch, Modality, Output, Spec
+from coldpress.layers import Linear
+from coldpress.types import Batch, Modality, Output, Spec, mode_label
 
 WeightMap = Mapping[str, Sequence[str]]
 """Name of one of our parameters -> the checkpoint tensors it is made of, joined along the first axis."""
@@ -31,6 +33,7 @@ class Backbone(nn.Module, ABC):
     precisions : arithmetic it can be prepared for.
     batch_parallel : on a CPU, several threads may compute a batch each at once.
     prepared : the one it was prepared for.
+    layer_precision : what some of its layers were prepared for instead, by name.
     """
 
     modality: Modality
@@ -41,6 +44,7 @@ class Backbone(nn.Module, ABC):
     precisions: tuple[str, ...] = ("fp32",)
     batch_parallel: bool = True
     prepared: str | None = None
+    layer_precision: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
@@ -50,20 +54,33 @@ class Backbone(nn.Module, ABC):
         """Return D of an output."""
         return self.width
 
-    def prepare(self, precision: str = "fp32") -> None:
+    def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
         """Pack weights for the device they lie on and for one arithmetic; called once, after loading and moving.
+
+        Parameters
+        ----------
+        precision : one of `precisions`.
+        layer_precision : another one for some of :meth:`linears`, by name.
 
         Raises
         ------
         ModelError
-            If the weights were packed for another arithmetic before.
+            If the weights were packed for another arithmetic before, or there is no such layer.
         """
-        if self.prepared not in (None, precision):
-            raise ModelError(f"this backbone runs in {self.prepared} and cannot change to {precision}; load it again")
-        self.prepared = precision
-        for module in self.modules():
+        layers = dict(layer_precision or {})
+        if self.prepared is not None and (self.prepared, dict(self.layer_precision)) != (precision, layers):
+            now, wanted = mode_label(self.prepared, self.layer_precision), mode_label(precision, layers)
+            raise ModelError(f"this backbone runs in {now} and cannot change to {wanted}; load it again")
+        if unknown := sorted(layers.keys() - self.linears().keys()):
+            raise ModelError(f"no linear layer {unknown[0]!r} here that could run in {layers[unknown[0]]}")
+        self.prepared, self.layer_precision = precision, layers
+        for name, module in self.named_modules():
             if module is not self and hasattr(module, "prepare"):
-                cast(Any, module).prepare(precision)
+                cast(Any, module).prepare(layers.get(name, precision))
+
+    def linears(self) -> dict[str, Linear]:
+        """Every linear layer that a lower precision may change, by name."""
+        return {n: m for n, m in self.named_modules() if isinstance(m, Linear) and not m.sensitive}
 
 
 @dataclass(frozen=True)

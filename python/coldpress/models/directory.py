@@ -27,10 +27,27 @@ def find_directory(model: str | Path) -> Path:
     if str(model) == PACKAGED:
         return packaged_directory()
     if path.exists():
-        raise ModelError(f"{model} is a file; expected a model directory with config.json and weights")
+        raise ModelError(
+            f"{model} is a file; expected a model directory with config.json and weights, or the architecture "
+            "of the file (--arch)"
+        )
     if str(model).count("/") > 1 or str(model).startswith((".", "~")):
         raise ModelError(f"{model} does not exist; expected a model directory or a hub id such as org/name")
     return _from_hub(str(model))
+
+
+def find_file(model: str | Path) -> Path:
+    """Return the weight file of a model that is given with its architecture.
+
+    Raises
+    ------
+    ModelError
+        If it is no file.
+    """
+    path = Path(model).expanduser()
+    if not path.is_file():
+        raise ModelError(f"{model} is no file; expected .safetensors or .pth weights where an architecture is given")
+    return path
 
 
 def packaged_directory() -> Path:

@@ -5,30 +5,43 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
-from collections.abc import Mapping
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from coldpress.errors import ModelError
 from coldpress.models.base import Backbone, LoadedModel
-from coldpress.models.directory import find_directory
+from coldpress.models.directory import find_directory, find_file
 from coldpress.models.generic import from_transformers
 from coldpress.models.prompts import prompts_of
 from coldpress.models.specs import (
+    IMAGE_FILES,
     SentenceModules,
     read_image_spec,
-    read_json,
+    read_model_config,
     read_sentence_modules,
     read_text_spec,
 )
+from coldpress.models.timm_files import named_architecture, read_timm_spec
 from coldpress.models.weights import assign, hash_tensors, normalise_names, read_tensors
 from coldpress.ops import Pooling
-from coldpress.types import ImageSpec, Spec
+from coldpress.types import ImageSpec, Modality, Spec
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The file or directory that has them, and whether their hash is wanted."""
+
+    at: Path
+    hashed: bool
 
 
 @cache
@@ -42,57 +55,123 @@ def families() -> Mapping[str, ModuleType]:
     return {kind: module for module in modules for kind in getattr(module, "MODEL_TYPES", ())}
 
 
-def load(model: str | Path) -> LoadedModel:
+def has_towers(family: ModuleType) -> bool:
+    """Whether a family has a tower for texts and one for images; it then needs other tensors for each."""
+    return isinstance(family.IGNORED, Mapping)
+
+
+def backbone_tensors(
+    family: ModuleType, modality: Modality, tensors: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint that the backbone is made of, their names without a task model's prefix."""
+    prefixes, ignored = family.PREFIXES, family.IGNORED
+    if has_towers(family):
+        prefixes, ignored = prefixes[modality], ignored[modality]
+    return normalise_names(tensors, prefixes, ignored)
+
+
+def family_of(config: Mapping[str, Any]) -> ModuleType | None:
+    """Find the family by the model type of Hugging Face, else by timm's name of the architecture.
+
+    Raises
+    ------
+    ModelError
+        If it has the name of an architecture, and no family knows that one.
+    """
+    if isinstance(config.get("model_type"), str):
+        return families().get(config["model_type"])
+    name, known = config["architecture"], set(families().values())
+    for family in known:
+        if re.fullmatch(getattr(family, "ARCHITECTURES", "-"), name):
+            return family
+    having = sorted(f.__name__.rsplit(".", 1)[-1] for f in known if hasattr(f, "ARCHITECTURES"))
+    raise ModelError(f"the architecture {name!r} is not known here; families with timm's names: {', '.join(having)}")
+
+
+def load(model: str | Path, *, modality: Modality | None = None, arch: str | None = None) -> LoadedModel:
     """Load a model directory, the packaged model or a hub id, natively where its family is known.
 
     Parameters
     ----------
     model : directory in Hugging Face or sentence-transformers layout, ``all-MiniLM-L6-v2``, or a hub id.
+        With `arch`: one ``.safetensors`` or ``.pth`` file.
+    modality : ``image`` or ``text``, of a model with a tower for each; None takes the one for images.
+    arch : what the weights of a single file are: an architecture by timm's name, or a directory with everything of a
+        model but its weights.
 
     Raises
     ------
     ModelError
-        If the directory is incomplete, or its weights do not fit its configuration.
+        If the directory is incomplete, its weights do not fit its configuration, or it does not take what was asked.
     MissingExtra
         If only transformers knows the architecture, and it is not installed.
     """
-    return _load(model, hashed=True)
+    return _load(model, modality, arch, hashed=True)
 
 
-def _load(model: str | Path, *, hashed: bool) -> LoadedModel:
+def _load(model: str | Path, modality: Modality | None, arch: str | None, *, hashed: bool) -> LoadedModel:
     """Load a model; without its hash where only the backbone is wanted: half the time."""
-    directory = find_directory(model)
+    directory = find_directory(model) if arch is None else Path(arch)
     sentence = read_sentence_modules(directory)
     source = sentence.transformer if sentence else directory
-    config = read_json(source / "config.json")
-    kind = config.get("model_type")
-    if not isinstance(kind, str):
-        raise ModelError(f"{source / 'config.json'} has no model_type; expected a Hugging Face model directory")
-    family = families().get(kind)
-    spec = _read_spec(source, config, family, sentence)
+    config = read_model_config(source) if arch is None or source.is_dir() else named_architecture(arch, family_of)
+    family = family_of(config)
+    weights = Weights(source if arch is None else find_file(model), hashed)
+    spec = _read_spec(source, config, family, sentence, modality)
     loaded = (
-        _load_native(family, source, config, spec, sentence, hashed=hashed)
+        _load_native(family, source, config, spec, sentence, weights)
         if family
         else _load_generic(source, config, spec, sentence, hashed=hashed)
     )
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
-    return replace(loaded, name=str(model), directory=source, prompts=prompts, reload=partial(_backbone, model))
+    return replace(
+        loaded, name=str(model), directory=source, prompts=prompts, reload=partial(_backbone, model, modality, arch)
+    )
 
 
-def _backbone(model: str | Path) -> Backbone:
-    return _load(model, hashed=False).backbone
+def _backbone(model: str | Path, modality: Modality | None, arch: str | None) -> Backbone:
+    return _load(model, modality, arch, hashed=False).backbone
+
+
+def modalities(model: str | Path) -> tuple[Modality, ...]:
+    """What a model takes: two of them where it has a tower for each. Nothing but its configuration is read."""
+    directory = find_directory(model)
+    sentence = read_sentence_modules(directory)
+    source = sentence.transformer if sentence else directory
+    return _modalities(source, family_of(read_model_config(source)))
+
+
+def _modalities(source: Path, family: ModuleType | None) -> tuple[Modality, ...]:
+    stated: Mapping[Modality, Sequence[str]] = {"image": IMAGE_FILES, "text": ("tokenizer.json", "vocab.txt")}
+    found = tuple(kind for kind, names in stated.items() if any((source / name).is_file() for name in names))
+    return found if family is not None and has_towers(family) else found[:1]
+
+
+def _longest_text(config: Mapping[str, Any], family: ModuleType | None) -> int:
+    """Tokens that a model has positions for; a family may know better than ``max_position_embeddings``."""
+    if longest := getattr(family, "longest_text", None):
+        return int(longest(config))
+    text = config.get("text_config") or config
+    return int(text.get("max_position_embeddings", getattr(family, "POSITIONS", 512)))
 
 
 def _read_spec(
-    source: Path, config: Mapping[str, Any], family: ModuleType | None, sentence: SentenceModules | None
+    source: Path,
+    config: Mapping[str, Any],
+    family: ModuleType | None,
+    sentence: SentenceModules | None,
+    modality: Modality | None,
 ) -> Spec:
-    if (source / "preprocessor_config.json").is_file():
+    if "model_type" not in config:
+        return read_timm_spec(config, source)
+    found = _modalities(source, family)
+    if modality is not None and found and modality not in found:
+        raise ModelError(f"{source} takes {found[0]}s, expected a model for {modality}s; leave the modality out")
+    if (modality or next(iter(found), None)) == "image":
         return read_image_spec(source)
-    if any((source / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        longest_text = getattr(family, "longest_text", None)
-        positions = longest_text(config) if longest_text else int(config.get("max_position_embeddings", 512))
-        return read_text_spec(source, positions, sentence)
+    if found:
+        return read_text_spec(source, _longest_text(config, family), sentence, padded=hasattr(family, "PADDED"))
     raise ModelError(
         f"{source} does not say how inputs are prepared; "
         "expected preprocessor_config.json (images), or tokenizer.json or vocab.txt (text)"
@@ -114,22 +193,26 @@ def _load_native(
     raw: Mapping[str, Any],
     spec: Spec,
     sentence: SentenceModules | None,
-    *,
-    hashed: bool,
+    weights: Weights,
 ) -> LoadedModel:
-    pooling, normalize = ("cls", False) if isinstance(spec, ImageSpec) else _pooling(sentence, source)
-    config = family.read_config(raw, pooling, normalize=normalize)
-    tensors = normalise_names(read_tensors(source), family.PREFIXES, family.IGNORED)
-    weights = hash_tensors(tensors) if hashed else ""
+    modality: Modality = "image" if isinstance(spec, ImageSpec) else "text"
+    if has_towers(family):
+        config = family.read_config(raw, modality)
+    else:
+        pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source)
+        config = family.read_config(raw, pooling, normalize=normalize)
+    tensors = backbone_tensors(family, modality, read_tensors(weights.at))
+    digest = hash_tensors(tensors) if weights.hashed else ""
     backbone = family.build(config, spec)
     try:
         if adapt := getattr(family, "adapt", None):
             tensors = adapt(tensors, config, spec)
         assign(backbone, family.weight_map(config), tensors)
     except ModelError as error:
-        raise ModelError(f"{source}: {error}") from None
+        raise ModelError(f"{weights.at}: {error}") from None
     name = family.__name__.rsplit(".", 1)[-1]
-    return LoadedModel(backbone, spec, name, family.describe(config), weights, str(source))
+    described = {key: raw[key] for key in ("architecture",) if key in raw} | family.describe(config)
+    return LoadedModel(backbone, spec, name, described, digest, str(source))
 
 
 def _load_generic(

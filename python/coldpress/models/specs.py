@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from coldpress.errors import ModelError
 from coldpress.ops import Pooling
 from coldpress.types import ImageSpec, Resample, TextSpec
 
 logger = logging.getLogger(__name__)
+
+IMAGE_FILES = ("preprocessor_config.json", "processor_config.json", "open_clip_config.json")
+"""Where image preprocessing is stated, the first that exists."""
 
 _RESAMPLE: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
 
@@ -34,6 +39,23 @@ def _read(path: Path) -> Any:
         raise ModelError(f"{path} is missing; is the model directory complete?") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def read_model_config(directory: Path) -> dict[str, Any]:
+    """Read ``config.json`` of Hugging Face or timm, or ``open_clip_config.json`` as model type ``open_clip``.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it has neither model type nor architecture.
+    """
+    path, other = directory / "config.json", directory / "open_clip_config.json"
+    if other.is_file() and not (path.is_file() and "model_type" in read_json(path)):
+        return read_json(other) | {"model_type": "open_clip"}
+    config = read_json(path)
+    if not any(isinstance(config.get(key), str) for key in ("model_type", "architecture")):
+        raise ModelError(f"{path} has no model_type; expected a Hugging Face model directory")
+    return config
 
 
 @dataclass(frozen=True)
@@ -109,8 +131,10 @@ def _pooling(path: Path) -> Pooling:
     return known[asked[0]]
 
 
-def read_text_spec(directory: Path, positions: int, sentence: SentenceModules | None) -> TextSpec:
-    """Read how a text model wants its text: tokenizer, longest input, lower case."""
+def read_text_spec(
+    directory: Path, positions: int, sentence: SentenceModules | None, *, padded: bool = False
+) -> TextSpec:
+    """Read how a text model wants its text: tokenizer, longest input, lower case, padding."""
     files = [directory / "tokenizer.json", directory / "vocab.txt"]
     tokenizer = next((file for file in files if file.is_file()), None)
     if tokenizer is None:
@@ -130,19 +154,36 @@ def read_text_spec(directory: Path, positions: int, sentence: SentenceModules | 
         max_tokens=longest,
         prompt=sentence.default_prompt if sentence else "",
         lowercase=sentence is not None and sentence.lowercase,
+        padding=_padding(directory, tokenizer) if padded else None,
     )
+
+
+def _padding(directory: Path, tokenizer: Path) -> int:
+    """Return the id of the token that fills a text up."""
+    settings = directory / "tokenizer_config.json"
+    token = read_json(settings).get("pad_token") if settings.is_file() else None
+    name = token.get("content") if isinstance(token, dict) else token
+    found = Tokenizer.from_file(str(tokenizer)).token_to_id(name) if isinstance(name, str) else None
+    if found is None:
+        raise ModelError(f"{settings}: pad_token is {name!r}, expected a token of {tokenizer.name}")
+    return int(found)
 
 
 def read_image_spec(directory: Path) -> ImageSpec:
     """Read ``preprocessor_config.json`` as the slow (PIL) processors of transformers understand it.
+
+    Its newer place is ``image_processor`` in ``processor_config.json``; OpenCLIP has ``preprocess_cfg``.
 
     Raises
     ------
     ModelError
         If it is missing, incomplete, or asks for a step that coldpress does not have.
     """
-    path = directory / "preprocessor_config.json"
+    path = next((directory / name for name in IMAGE_FILES if (directory / name).is_file()), directory / IMAGE_FILES[0])
     config = read_json(path)
+    if path.name == "open_clip_config.json":
+        return _read_open_clip(config.get("preprocess_cfg") or {}, config, path)
+    config = config.get("image_processor", config)
     for step in ("do_pad", "do_reduce_labels", "do_flip_channel_order"):
         if config.get(step):
             raise ModelError(f"{path}: {step} is not supported")
@@ -155,12 +196,32 @@ def read_image_spec(directory: Path) -> ImageSpec:
         crop=_crop(config, path) if config.get("do_center_crop", config.get("crop_size") is not None) else None,
         resample=_RESAMPLE[resample],
         rescale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
-        mean=_channels(config, "image_mean", path) if normalise else (0.0, 0.0, 0.0),
-        std=_channels(config, "image_std", path) if normalise else (1.0, 1.0, 1.0),
+        mean=channels(config, "image_mean", path) if normalise else (0.0, 0.0, 0.0),
+        std=channels(config, "image_std", path) if normalise else (1.0, 1.0, 1.0),
     )
 
 
-def _channels(config: Mapping[str, Any], key: str, path: Path) -> tuple[float, float, float]:
+def _read_open_clip(config: Mapping[str, Any], whole: Mapping[str, Any], path: Path) -> ImageSpec:
+    """OpenCLIP: CLIP's own mean and deviation, bicubic, the short side resized and the centre cropped, if not told."""
+    size = config.get("size") or whole["model_cfg"]["vision_cfg"]["image_size"]
+    side = size if isinstance(size, int) else size[0]
+    mode, resample = config.get("resize_mode", "shortest"), config.get("interpolation", "bicubic")
+    if mode not in ("shortest", "squash") or resample not in ("bicubic", "bilinear"):
+        raise ModelError(
+            f"{path}: resize_mode {mode!r}, interpolation {resample!r}; expected shortest or squash, bicubic"
+        )
+    return ImageSpec(
+        resize=("shortest_edge", side) if mode == "shortest" else ("exact", side, side),
+        crop=(side, side) if mode == "shortest" else None,
+        resample=resample,
+        rescale=1 / 255,
+        mean=channels({"mean": [0.48145466, 0.4578275, 0.40821073]} | dict(config), "mean", path),
+        std=channels({"std": [0.26862954, 0.26130258, 0.27577711]} | dict(config), "std", path),
+    )
+
+
+def channels(config: Mapping[str, Any], key: str, path: Path) -> tuple[float, float, float]:
+    """Read three numbers."""
     value = config.get(key)
     if not isinstance(value, list) or len(value) != 3:
         raise ModelError(f"{path}: {key} is {value!r}, expected three numbers")

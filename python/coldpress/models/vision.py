@@ -179,12 +179,12 @@ class VisionTower(Backbone):
         final = output.layer is None and output.pooling == "model"
         return self.config.projection or self.width if final else self.width
 
-    def prepare(self, precision: str = "fp32") -> None:
+    def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
         """Fold the layer scales, then pack."""
         for block in self.blocks:
             if isinstance(block, PreNormBlock):
                 block.fold_layer_scale()
-        super().prepare(precision)
+        super().prepare(precision, layer_precision)
 
 
 def _grid(config: VisionConfig, spec: ImageSpec) -> tuple[int, int]:

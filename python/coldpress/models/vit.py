@@ -1,6 +1,6 @@
-"""Plain vision transformers: ViT and DeiT.
+"""Plain vision transformers: ViT and DeiT, and with timm's names also DeiT III, DINOv2 and the image towers of CLIP.
 
-The vector is the class token after the final normalisation.
+The vector is the class token after the final normalisation, or the mean of the patches where timm says so.
 
 Source: Dosovitskiy et al. (2020), https://arxiv.org/abs/2010.11929; Touvron et al., *DeiT* (2020),
 https://arxiv.org/abs/2012.12877. Weights as in
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from coldpress import ops
+from coldpress.models import timm_vit
 from coldpress.models.base import WeightMap
 from coldpress.models.names import activation_named, required
 from coldpress.models.tensor_names import BlockNames
@@ -30,13 +31,16 @@ from coldpress.models.vision import (
 from coldpress.types import Spec
 
 MODEL_TYPES = frozenset({"vit", "deit"})
+ARCHITECTURES = timm_vit.ARCHITECTURES
 PREFIXES = ("vit.", "deit.")
-IGNORED = (r"pooler\.", r"classifier\.", r"cls_classifier\.", r"distillation_classifier\.", r"embeddings\.mask_token")
+IGNORED = (r"pooler\.", r"classifier\.", r"cls_classifier\.", r"distillation_classifier\.", r"embeddings\.mask_token",
+           *timm_vit.IGNORED)  # fmt: skip
 
 QKV = tuple(f"attention.attention.{part}" for part in ("query", "key", "value"))
 """As DINOv2 calls them too."""
 
 build = build_tower
+default_pretrained_cfg = timm_vit.default_pretrained_cfg
 
 
 def base16() -> VisionConfig:
@@ -45,7 +49,9 @@ def base16() -> VisionConfig:
 
 
 def read_config(config: Mapping[str, Any], pooling: ops.Pooling, *, normalize: bool) -> VisionConfig:
-    """Read a Hugging Face ``config.json``."""
+    """Read a Hugging Face or timm ``config.json``."""
+    if "architecture" in config:
+        return timm_vit.read_timm_config(config)
     image_size, patch = square(config)
     special = 2 if config["model_type"] == "deit" else 1
     return VisionConfig(
@@ -69,6 +75,8 @@ def describe(config: VisionConfig) -> dict[str, Any]:
 
 
 def _names(config: VisionConfig) -> VisionNames:
+    if config.layout == timm_vit.LAYOUT:
+        return timm_vit.timm_names(config)
     blocks = BlockNames(
         block="encoder.layer.{}",
         qkv=QKV,

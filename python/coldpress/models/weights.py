@@ -16,26 +16,31 @@ from torch import nn
 from coldpress.errors import ModelError
 from coldpress.models.base import WeightMap
 
-_SAFE, _SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
-_PICKLED = "pytorch_model.bin"
+_SAFE_INDEX = "model.safetensors.index.json"
+_SAFE = ("model.safetensors", "open_clip_model.safetensors")
+_PICKLED = ("pytorch_model.bin", "open_clip_pytorch_model.bin")
 
 
 def read_tensors(directory: Path) -> dict[str, torch.Tensor]:
-    """Read all tensors of a checkpoint directory: safetensors, else a pickle that holds nothing but tensors.
+    """Read all tensors of a checkpoint directory or file: safetensors, else a pickle that holds nothing but tensors.
 
     Raises
     ------
     ModelError
         If there is no weight file, if it is damaged, or if a pickle holds code.
     """
-    if (directory / _SAFE_INDEX).is_file():
+    if directory.is_file() and directory.suffix != ".safetensors":
+        return _read_pickled(directory)
+    if directory.is_file():
+        directory, names = directory.parent, [directory.name]
+    elif (directory / _SAFE_INDEX).is_file():
         names = _read_index(directory / _SAFE_INDEX)
-    elif (directory / _SAFE).is_file():
-        names = [_SAFE]
-    elif (directory / _PICKLED).is_file():
-        return _read_pickled(directory / _PICKLED)
+    elif safe := [name for name in _SAFE if (directory / name).is_file()]:
+        names = safe[:1]
+    elif pickled := [name for name in _PICKLED if (directory / name).is_file()]:
+        return _read_pickled(directory / pickled[0])
     else:
-        raise ModelError(f"{directory} has no weights; expected {_SAFE}, {_SAFE_INDEX} or {_PICKLED}")
+        raise ModelError(f"{directory} has no weights; expected {_SAFE[0]}, {_SAFE_INDEX} or {_PICKLED[0]}")
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
         try:
@@ -64,6 +69,8 @@ def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
             f"{path} is refused: it holds more than tensors, or is damaged ({str(error).splitlines()[0]}). "
             "Convert it to safetensors where you trust it."
         ) from error
+    if isinstance(loaded, dict):  # training scripts put the tensors beside their own state
+        loaded = next((loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), dict)), loaded)
     if not isinstance(loaded, dict):
         raise ModelError(f"{path} holds a {type(loaded).__name__}, expected a dict of tensors by name")
     return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, torch.Tensor)}

@@ -229,7 +229,7 @@ class ImagePreprocessor:
                 transform = _native_transform(replace(self.spec, resize=("exact", *size)))
             return _image.resize(np.ascontiguousarray(pixels), transform)
         resized = _resize_with_pillow(pixels, size, self.spec.resample)
-        return resized if self.spec.crop is None else centre_crop(resized, self.spec.crop)
+        return resized if self.spec.crop is None else centre_crop(resized, self.spec.crop, self.spec.crop_rounding)
 
 
 def resized_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
@@ -245,9 +245,10 @@ def resized_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
             return height, width
 
 
-def centre_crop(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def centre_crop(pixels: Pixels, size: tuple[int, int], rounding: str = "down") -> Pixels:
     """The central (height, width) of an image; one that is smaller is surrounded by zeros."""
-    top, left = ((have - want) // 2 for have, want in zip(pixels.shape[:2], size, strict=True))
+    spare = [have - want for have, want in zip(pixels.shape[:2], size, strict=True)]
+    top, left = (s // 2 + int(rounding == "even" and s > 0 and s % 4 == 3) for s in spare)
     kept = pixels[max(top, 0) : top + size[0], max(left, 0) : left + size[1]]
     result = np.zeros((*size, 3), np.uint8)
     y, x = max(-top, 0), max(-left, 0)
@@ -358,5 +359,6 @@ def _native_transform(spec: ImageSpec) -> _image.Transform:
         exact=(sizes[0], sizes[1]) if kind == "exact" else None,
         crop=spec.crop,
         filter=spec.resample,
+        half_to_even=spec.crop_rounding == "even",
         fast_decode=spec.fast_decode,
     )

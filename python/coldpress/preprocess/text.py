@@ -74,6 +74,8 @@ class TextPreprocessor:
         if total > longest:  # keep the closing special tokens, as truncation inside the tokenizer does
             closing = _count_closing(encoding.special_tokens_mask)
             ids = ids[: longest - closing] + ids[total - closing :]
+        if self.spec.padding is not None:
+            ids = ids + [self.spec.padding] * (longest - len(ids))
         return TextInput(np.asarray(ids, dtype=np.int32), hash_text(text), total, total > longest)
 
 

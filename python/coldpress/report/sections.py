@@ -50,7 +50,7 @@ def certificate(measured: Certificate, reason: str) -> Section:
     """How close the vectors are to the fp32 reference forward; `reason` says why that precision was chosen."""
     verdict = '<span class="good">passed</span>' if measured.passed else '<span class="bad">failed</span>'
     rows = [
-        ("precision", f"{measured.precision} ({reason})"),
+        ("precision", f"{measured.label} ({reason})"),
         ("items compared", f"{measured.samples:,}"),
         ("mean cosine", f"{measured.cosine_mean:.7f}"),
         ("lowest cosine", f"{measured.cosine_min:.7f}"),
