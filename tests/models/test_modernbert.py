@@ -62,5 +62,5 @@ def test_presets_have_the_published_sizes() -> None:
     "changed", [{"layer_types": ["full_attention"]}, {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}]
 )
 def test_what_we_do_not_have_is_refused(changed: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match="config.json: (layer_types|rope_type)"):
+    with pytest.raises(ModelError, match=r"config\.json: (layer_types|rope_type)"):
         modernbert.read_config(TINY | changed, "mean", normalize=False)

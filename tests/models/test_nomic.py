@@ -51,5 +51,5 @@ def test_the_published_configuration_is_read() -> None:
 
 @pytest.mark.parametrize("changed", [{"num_experts": 8}, {"rotary_emb_fraction": 0.5}, {"qkv_proj_bias": True}])
 def test_variants_that_we_do_not_have_are_refused(changed: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match=f"config.json: {next(iter(changed))}"):
+    with pytest.raises(ModelError, match=rf"config\.json: {next(iter(changed))}"):
         nomic.read_config(PUBLISHED | changed, "mean", normalize=False)

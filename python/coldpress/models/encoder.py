@@ -115,12 +115,14 @@ class Encoder(Backbone):
         if self.token_types is not None:
             x = x + self.token_types[0]
         if self.positions is None:
-            return self.stem_norm(x)
+            normed: torch.Tensor = self.stem_norm(x)
+            return normed
         if self.config.padding is not None:
             counted = (ids != self.config.padding).long()
             total = F.pad(counted.cumsum(0), (1, 0))
             places = (total[1:] - total[begins]) * counted
-        return self.stem_norm.add(x, F.embedding(places, self.positions))[0]
+        normed, _ = self.stem_norm.add(x, F.embedding(places, self.positions))
+        return normed
 
     def _rotations(self, places: torch.Tensor) -> Sequence[Rotation | None]:
         """For each block the cosines and sines of packed tokens: rows of a table, so that no company changes a bit."""

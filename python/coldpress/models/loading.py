@@ -172,6 +172,12 @@ def _read_spec(
         return read_image_spec(source)
     if found:
         return read_text_spec(source, _longest_text(config, family), sentence, padded=hasattr(family, "PADDED"))
+    slow = ("vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+    if kept := next((name for name in slow if (source / name).is_file()), None):
+        raise ModelError(
+            f"{source} has {kept} and no tokenizer.json; write it where transformers is installed: "
+            "AutoTokenizer.from_pretrained(directory).save_pretrained(directory)"
+        )
     raise ModelError(
         f"{source} does not say how inputs are prepared; "
         "expected preprocessor_config.json (images), or tokenizer.json or vocab.txt (text)"

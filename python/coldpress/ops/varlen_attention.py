@@ -132,7 +132,7 @@ def varlen_attention(
     """
     if min(window) < -1 or (cu_seqlens_q is not None and (bias is not None or window != EVERYWHERE)):
         raise ValueError(
-            f"varlen_attention: got window {window} with {'all' if cu_seqlens_q is None else 'some'} tokens as queries; "
+            f"varlen_attention: got window {window}, cu_seqlens_q {None if cu_seqlens_q is None else 'given'}; "
             "expected sides of -1 or more, and cu_seqlens_q=None with a window or a bias"
         )
     if bias is not None and (bias.dim() != 2 or len(bias) != q.shape[1] or bias.shape[1] % 2 == 0):
