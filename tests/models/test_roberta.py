@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conformance import Case, embed_texts, load_ready, randomise, write_files
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Normalize, Pooling, Transformer
 from test_bert import TOKENIZER, VOCABULARY, sentence_layout
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -78,7 +79,8 @@ def test_vectors_are_those_of_sentence_transformers(directory: Path) -> None:
     """A padding token that somebody typed does not count as a position, and texts fill all that there are."""
     loaded = load_ready(directory)
     assert loaded.spec.max_tokens == 33
-    theirs = SentenceTransformer(str(directory), device="cpu").encode(TEXTS)
+    modules = [Transformer(str(directory)), Pooling(24, pooling_mode="mean"), Normalize()]
+    theirs = SentenceTransformer(modules=modules, device="cpu").encode(TEXTS)
     assert np.abs(embed_texts(loaded, TEXTS) - theirs).max() < 1e-5
 
 
