@@ -33,11 +33,11 @@ void softmax(float* scores, int64_t T, Vec (&inverse)[V]) {
   for (int v = 0; v < V; ++v) inverse[v] = Vec::set(1.0f) / sum[v];
 }
 
-// n <= 16 * V queries against all keys.
-template <int V>
+// n <= 16 * V queries against T keys; adjust(scores) is what else bears on their scores.
+template <int V, class Adjust>
 void attend(const float* q, int64_t q_stride, int64_t n, const float* k, const float* v,
             int64_t stride, int64_t T, int64_t width, float scale, float* scratch, float* out,
-            int64_t out_stride) {
+            int64_t out_stride, Adjust adjust) {
   constexpr int64_t kRow = V * kLanes;
   float* transposed = scratch;  // (width, 16 * V): queries, later outputs
   float* scores = transposed + round_up(width, kLanes) * kRow;  // (T, 16 * V)
@@ -45,6 +45,7 @@ void attend(const float* q, int64_t q_stride, int64_t n, const float* k, const f
   rows_to_lanes<V>(q, q_stride, n, width, transposed, [=](Vec x, int64_t) { return x * factor; });
   matmul<V>(k, stride, 1, transposed, kRow, T, width,
             [=](int64_t t, int64_t vec, Vec sum) { sum.store(scores + t * kRow + vec * kLanes); });
+  adjust(scores);
   Vec inverse[V];
   softmax<V>(scores, T, inverse);
   matmul<V>(v, 1, stride, scores, kRow, width, T, [&](int64_t d, int64_t vec, Vec sum) {
@@ -57,10 +58,18 @@ void attend(const float* q, int64_t q_stride, int64_t n, const float* k, const f
 // `scratch` holds attention_scratch(T, width) floats.
 inline void attend_head(const float* q, int64_t q_stride, int64_t queries, const float* k,
                         const float* v, int64_t stride, int64_t T, int64_t width, float scale,
-                        float* scratch, float* out, int64_t out_stride) {
+                        float* scratch, float* out, int64_t out_stride,
+                        const Distances& distances = kEverywhere) {
   for_each_query_block(queries, [&](auto vecs, int64_t first, int64_t n) {
-    attend<decltype(vecs)::value>(q + first * q_stride, q_stride, n, k, v, stride, T, width, scale,
-                                  scratch, out + first * out_stride, out_stride);
+    constexpr int V = decltype(vecs)::value;
+    const int64_t begin = first_key(distances, first), end = end_key(distances, first, n, T);
+    attend<V>(q + first * q_stride, q_stride, n, k + begin * stride, v + begin * stride, stride,
+              end - begin, width, scale, scratch, out + first * out_stride, out_stride,
+              [&](float* scores) {
+                if (matter(distances)) {
+                  apply_distances<V>(distances, first, begin, end - begin, scores);
+                }
+              });
   });
 }
 

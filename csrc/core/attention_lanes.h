@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "core/distances.h"
 #include "core/simd.h"
 
 namespace coldpress::COLDPRESS_ISA_LEVEL {
@@ -46,6 +47,30 @@ void greatest(const float* scores, int64_t T, Vec (&top)[V]) {
   for (int v = 0; v < V; ++v) top[v] = Vec::load(scores + v * kLanes);
   for (int64_t t = 1; t < T; ++t) {
     for (int v = 0; v < V; ++v) top[v] = max(top[v], Vec::load(scores + (t * V + v) * kLanes));
+  }
+}
+
+// Scores (keys, 16 * V) of queries `first` on against keys `first_key` on, in units of log2(e):
+// biases added, what lies outside the window far below the rest.
+template <int V>
+void apply_distances(const Distances& distances, int64_t first, int64_t first_key, int64_t keys,
+                     float* scores) {
+  static constexpr float kIota[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const Vec log2_e = Vec::set(1.44269504089f), hidden = Vec::set(-1e30f);
+  const Vec left = Vec::set(static_cast<float>(distances.left));
+  const Vec right = Vec::set(-static_cast<float>(distances.right));
+  for (int64_t t = 0; t < keys; ++t) {
+    for (int64_t v = 0; v < V; ++v) {
+      float* at = scores + (t * V + v) * kLanes;
+      const int64_t d = first + v * kLanes - first_key - t;
+      Vec score = Vec::load(at);
+      if (distances.bias != nullptr) {
+        score = fma(load_first(distances.bias + d, distances.reach + 1 - d), log2_e, score);
+      }
+      const Vec behind = Vec::set(static_cast<float>(d)) + Vec::load(kIota);
+      score = select_less(left, behind, hidden, select_less(behind, right, hidden, score));
+      score.store(at);
+    }
   }
 }
 

@@ -157,10 +157,11 @@ void softmax_words(float* scores, int64_t T, Vec (&inverse)[V]) {
   for (int v = 0; v < V; ++v) inverse[v] = Vec::set(1.0f) / sum[v];
 }
 
-// n <= 16 * V queries against all keys.
-template <int V>
+// n <= 16 * V queries against T keys; adjust(scores) is what else bears on their scores.
+template <int V, class Adjust>
 void attend_words(const float* q, int64_t q_stride, int64_t n, int64_t T, int64_t width,
-                  float scale, const WordsHead& head, float* out, int64_t out_stride) {
+                  float scale, const WordsHead& head, float* out, int64_t out_stride,
+                  Adjust adjust) {
   constexpr int64_t kRow = V * kLanes;
   const int64_t lanes = round_up(width, kLanes);
   Vec step[V], inverse[V];
@@ -172,6 +173,7 @@ void attend_words(const float* q, int64_t q_stride, int64_t n, int64_t T, int64_
                                (sum * step[vec]).store(head.scores + t * kRow + vec * kLanes);
                              };
                            });
+  adjust(head.scores);
   softmax_words<V>(head.scores, T, inverse);
   matmul_integer<Words, V>(head.values, 1, lanes, reinterpret_cast<const int32_t*>(head.scores),
                            kRow, width, (T + 1) / 2, [&](int64_t vec) {
@@ -187,12 +189,23 @@ void attend_words(const float* q, int64_t q_stride, int64_t n, int64_t T, int64_
 // `scratch` holds attention_scratch_words(T, width) floats.
 inline void attend_head_words(const float* q, int64_t q_stride, int64_t queries, const float* k,
                               const float* v, int64_t stride, int64_t T, int64_t width, float scale,
-                              float* scratch, float* out, int64_t out_stride) {
+                              float* scratch, float* out, int64_t out_stride,
+                              const Distances& distances = kEverywhere) {
   const WordsHead head = place_head(scratch, T, round_up(width, kLanes));
   quantize_keys_and_values(k, v, stride, T, width, head);
+  const int64_t lanes = round_up(width, kLanes);
   for_each_query_block(queries, [&](auto vecs, int64_t first, int64_t n) {
-    attend_words<decltype(vecs)::value>(q + first * q_stride, q_stride, n, T, width, scale, head,
-                                        out + first * out_stride, out_stride);
+    constexpr int V = decltype(vecs)::value;
+    const int64_t begin = first_key(distances, first), end = end_key(distances, first, n, T);
+    WordsHead seen = head;
+    seen.keys += begin * lanes / 2;
+    seen.values += begin / 2 * lanes;
+    attend_words<V>(q + first * q_stride, q_stride, n, end - begin, width, scale, seen,
+                    out + first * out_stride, out_stride, [&](float* scores) {
+                      if (matter(distances)) {
+                        apply_distances<V>(distances, first, begin, end - begin, scores);
+                      }
+                    });
   });
 }
 

@@ -186,7 +186,7 @@ def example_batch(subject: Subject) -> Batch:
     spec, config = subject.loaded.spec, getattr(subject.upstream.config, "text_config", subject.upstream.config)
     if isinstance(spec, ImageSpec):
         return ImageBatch(torch.randint(0, 256, (7, *spec.size, 3), dtype=torch.uint8, generator=generator))
-    lengths = subject.case.lengths or (5, 1, config.max_position_embeddings, 2, 17, 9, 16)
+    lengths = subject.case.lengths or (5, 1, spec.max_tokens, 2, 17, 9, 16)
     texts = [torch.randint(0, config.vocab_size - 1, (n,), generator=generator) for n in lengths]
     for ids in texts:
         ids[-1] = config.vocab_size - 1

@@ -157,3 +157,65 @@ def test_opcheck(words: bool) -> None:
     q, k, v = fused(10, 2, 8)
     ends = bounds(4, 6)
     torch.library.opcheck(torch.ops.coldpress.varlen_attention.default, (q, k, v, ends, ends, 0.3, words))
+
+
+WINDOWS = [(-1, 0), (0, -1), (0, 0), (5, 5), (16, 3), (64, 64), (63, 0), (200, 200)]
+
+
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("T", [1, 7, 33, 64, 65, 130, 200])
+def test_windows(T: int, window: tuple[int, int], *, words: bool) -> None:
+    q, k, v = fused(T + 5, 2, 32)
+    ends = bounds(2, T, 3)
+    ours = on_every_level(lambda: ops.varlen_attention(q, k, v, ends, scale=32**-0.5, words=words, window=window))
+    args = (q, k, v, ends, ends, 32**-0.5, words, None, *window)
+    if words:
+        assert (ours - varlen_attention_reference(*args)).abs().max() < 2e-3
+    else:
+        assert_within_k(ours, varlen_attention_reference, *args)
+    alone = ops.varlen_attention(
+        *(t[2 : 2 + T] for t in (q, k, v)), bounds(T), scale=32**-0.5, words=words, window=window
+    )
+    assert torch.equal(alone, ours[2 : 2 + T])
+
+
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("window", [(-1, -1), (10, 2)])
+@pytest.mark.parametrize("T", [1, 15, 64, 100])
+def test_biases_by_distance(T: int, window: tuple[int, int], *, words: bool) -> None:
+    q, k, v = fused(T + 3, 3, 16)
+    ends, bias = bounds(T, 3), torch.randn(3, 2 * 104 + 1)
+    ours = on_every_level(
+        lambda: ops.varlen_attention(q, k, v, ends, scale=0.25, words=words, window=window, bias=bias)
+    )
+    args = (q, k, v, ends, ends, 0.25, words, bias, *window)
+    if words:
+        assert (ours - varlen_attention_reference(*args)).abs().max() < 2e-3
+    else:
+        assert_within_k(ours, varlen_attention_reference, *args)
+
+
+def test_a_bias_of_zero_and_a_window_of_all_change_no_bit() -> None:
+    q, k, v = fused(90, 2, 32)
+    plain = ops.varlen_attention(q, k, v, bounds(90), scale=0.2)
+    assert torch.equal(plain, ops.varlen_attention(q, k, v, bounds(90), scale=0.2, bias=torch.zeros(2, 179)))
+    assert torch.equal(plain, ops.varlen_attention(q, k, v, bounds(90), scale=0.2, window=(89, 89)))
+
+
+def test_windows_and_biases_that_do_not_fit_are_named() -> None:
+    q, k, v = fused(10, 2, 8)
+    with pytest.raises(ValueError, match=r"bias \(2, 8\), expected \(2, an odd number\)"):
+        ops.varlen_attention(q, k, v, bounds(10), scale=1.0, bias=torch.zeros(2, 8))
+    with pytest.raises(ValueError, match="cu_seqlens_q=None with a window"):
+        ops.varlen_attention(q[:1], k, v, bounds(10), scale=1.0, cu_seqlens_q=bounds(1), window=(1, 1))
+    with pytest.raises(ValueError, match=r"window \(-2, 0\)"):
+        ops.varlen_attention(q, k, v, bounds(10), scale=1.0, window=(-2, 0))
+    with pytest.raises(RuntimeError, match="no sequence be longer than bias reaches"):
+        ops.varlen_attention(q, k, v, bounds(10), scale=1.0, bias=torch.zeros(2, 17))
+
+
+def test_opcheck_with_distances() -> None:
+    q, k, v = fused(10, 2, 8)
+    ends, bias = bounds(4, 6), torch.randn(2, 11)
+    torch.library.opcheck(torch.ops.coldpress.varlen_attention.default, (q, k, v, ends, ends, 0.3, False, bias, 3, 2))

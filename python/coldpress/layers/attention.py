@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from coldpress import ops
 from coldpress.layers.linear import Linear
@@ -24,14 +23,14 @@ class SelfAttention(nn.Module):
     Parameters
     ----------
     width, heads : D, H.
-    causal : a token sees itself and those before it.
+    window : how many tokens to its left and right a token sees.
     """
 
-    def __init__(self, width: int, heads: int, *, causal: bool = False) -> None:
+    def __init__(self, width: int, heads: int, *, window: ops.Window = ops.EVERYWHERE) -> None:
         super().__init__()
-        self.heads, self.causal = heads, causal
+        self.heads, self.window = heads, window
         self.scale = (width // heads) ** -0.5
-        self.fused = ops.fits_attention_quantized(width, heads) and not causal
+        self.fused = ops.fits_attention_quantized(width, heads) and window == ops.EVERYWHERE
         self.qkv = Linear(width, 3 * width)
         self.out = Linear(width, width)
 
@@ -41,30 +40,45 @@ class SelfAttention(nn.Module):
         cu_seqlens: torch.Tensor,
         rows: torch.Tensor | None = None,
         rotation: Rotation | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Map tokens (T, D) of the sequences bounded by `cu_seqlens` to (T, D), or to (B, D): `rows`, one of each."""
-        D = x.shape[1]
-        if rows is not None and (D % PANEL or self.causal):
-            return self.forward(x, cu_seqlens, None, rotation)[rows]
-        cu_seqlens_q = None
-        if rows is None:
-            q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).unbind(1)
-        else:
-            q = self.qkv.part(x[rows], 0, D).view(len(rows), self.heads, -1)
-            k, v = self.qkv.part(x, D, 3 * D).view(len(x), 2, self.heads, -1).unbind(1)
-            cu_seqlens_q = torch.arange(len(cu_seqlens), dtype=torch.int32, device=x.device)
-        if rotation is not None:
-            q, k = rotate(q, rotation if rows is None else (rotation[0][rows], rotation[1][rows])), rotate(k, rotation)
-            v = v.contiguous()  # k has another stride now, and ops take one for both
-        if self.causal:
-            return self._project(attend_before(q, k, v, cu_seqlens, self.scale))
-        words = self.qkv.quantized is not None
-        mixed = ops.varlen_attention(q, k, v, cu_seqlens, scale=self.scale, cu_seqlens_q=cu_seqlens_q, words=words)
-        return self._project(mixed)
+        """Map tokens (T, D) of the sequences bounded by `cu_seqlens` to (T, D), or to (B, D): `rows`, one of each.
 
-    def _project(self, mixed: torch.Tensor) -> torch.Tensor:
+        `bias` (H, 2 R + 1) is added to scores by distance, see :func:`coldpress.ops.varlen_attention`.
+        """
+        everywhere = self.window == ops.EVERYWHERE and bias is None
+        if rows is not None and everywhere and x.shape[1] % PANEL == 0:
+            mixed = self._mix_rows(x, cu_seqlens, rows, rotation)
+        else:
+            mixed = self._mix(x, cu_seqlens, rotation, bias)
+            mixed = mixed if rows is None else mixed[rows]
         out: torch.Tensor = self.out(mixed)
         return out
+
+    def _mix(
+        self, x: torch.Tensor, cu_seqlens: torch.Tensor, rotation: Rotation | None, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        T, H = len(x), self.heads
+        qkv = self.qkv(x).view(T, 3 * H, -1)
+        if rotation is not None:
+            ops.rope_(qkv[:, : 2 * H], *rotation)
+        q, k, v = qkv.view(T, 3, H, -1).unbind(1)
+        words = self.qkv.quantized is not None
+        return ops.varlen_attention(q, k, v, cu_seqlens, scale=self.scale, words=words, window=self.window, bias=bias)
+
+    def _mix_rows(
+        self, x: torch.Tensor, cu_seqlens: torch.Tensor, rows: torch.Tensor, rotation: Rotation | None
+    ) -> torch.Tensor:
+        D, H = x.shape[1], self.heads
+        q = self.qkv.part(x[rows], 0, D).view(len(rows), H, -1)
+        kv = self.qkv.part(x, D, 3 * D).view(len(x), 2 * H, -1)
+        if rotation is not None:
+            ops.rope_(q, *(table[rows] for table in rotation))
+            ops.rope_(kv[:, :H], *rotation)
+        k, v = kv.view(len(x), 2, H, -1).unbind(1)
+        one_each = torch.arange(len(cu_seqlens), dtype=torch.int32, device=x.device)
+        words = self.qkv.quantized is not None
+        return ops.varlen_attention(q, k, v, cu_seqlens, scale=self.scale, cu_seqlens_q=one_each, words=words)
 
     def residual(
         self,
@@ -75,6 +89,7 @@ class SelfAttention(nn.Module):
         norm_first: bool,
         rows: torch.Tensor | None = None,
         rotation: Rotation | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return ``norm(x + self(x))``, or ``x + self(norm(x))``, of all tokens or of `rows` alone.
 
@@ -82,9 +97,10 @@ class SelfAttention(nn.Module):
         separate ops, which share every sequence among all threads, give the same bits sooner.
         """
         qkv, out = self.qkv.quantized, self.out.quantized
-        alone = rows is not None or rotation is not None or len(cu_seqlens) <= torch.get_num_threads()
-        if qkv is None or out is None or alone or not self.fused or qkv.packed.dtype != out.packed.dtype:
-            mix = partial(self, cu_seqlens=cu_seqlens, rows=rows, rotation=rotation)
+        placed = rotation is not None or bias is not None or not self.fused
+        alone = placed or rows is not None or len(cu_seqlens) <= torch.get_num_threads()
+        if qkv is None or out is None or alone or qkv.packed.dtype != out.packed.dtype:
+            mix = partial(self, cu_seqlens=cu_seqlens, rows=rows, rotation=rotation, bias=bias)
             return add_residual(x, mix, norm, norm_first=norm_first, rows=rows)
         return ops.attention_quantized(
             x,
@@ -98,33 +114,6 @@ class SelfAttention(nn.Module):
             norm=norm.args,
             norm_first=norm_first,
         )
-
-
-def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
-    """Turn the pairs (i, i + D / 2) of each head of packed tokens (T, H, D).
-
-    Source: Su et al., *RoFormer* (2021), https://arxiv.org/abs/2104.09864.
-    """
-    cos, sin = (table.unsqueeze(1) for table in rotation)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-
-
-def attend_before(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens: torch.Tensor, scale: float
-) -> torch.Tensor:
-    """Causal attention of packed tokens (T, H, D): every token is a sequence of its own, of the keys up to it.
-
-    The keys are copied, T / 2 times each: good for texts of a few dozen tokens. torch's own causal attention changes
-    its bits with the number of threads and the alignment of memory.
-    """
-    begins = cu_seqlens[:-1].repeat_interleave(cu_seqlens.diff()).long()
-    tokens = torch.arange(len(q), device=q.device)
-    counts = tokens - begins + 1
-    bounds = F.pad(counts.cumsum(0), (1, 0))
-    kept = torch.arange(int(bounds[-1]), device=q.device) + (begins - bounds[:-1]).repeat_interleave(counts)
-    alone = torch.arange(len(q) + 1, dtype=torch.int32, device=q.device)
-    return ops.varlen_attention(q, k[kept], v[kept], bounds.int(), scale=scale, cu_seqlens_q=alone)
 
 
 class AttentionPool(nn.Module):

@@ -1,4 +1,4 @@
-"""The two feed-forward blocks of transformers."""
+"""The feed-forward blocks of transformers."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Mlp(nn.Module):
         )
 
 
-class SwiGlu(nn.Module):
-    """Gated feed-forward block: ``down(silu(gate(x)) * up(x))``.
+class GatedMlp(nn.Module):
+    """Gated feed-forward block: ``down(activation(gate(x)) * up(x))``; SwiGLU with silu, GeGLU with gelu.
 
     Source: Shazeer, *GLU Variants Improve Transformer* (2020), https://arxiv.org/abs/2002.05202.
     """
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, activation: ops.Activation) -> None:
         super().__init__()
-        self.gate = Linear(width, hidden, "silu")
+        self.gate = Linear(width, hidden, activation)
         self.up = Linear(width, hidden)
         self.down = Linear(hidden, width)
 

@@ -1,4 +1,4 @@
-"""The pre-norm block that vision transformers and the text towers beside them are made of."""
+"""The blocks that transformers are made of: normalisation in front of each half, or behind it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 from coldpress import ops
 from coldpress.layers.attention import Rotation, SelfAttention
-from coldpress.layers.mlp import Mlp, SwiGlu
+from coldpress.layers.mlp import GatedMlp, Mlp
 from coldpress.layers.norm import LayerNorm
 
 
@@ -18,9 +18,10 @@ class PreNormBlock(nn.Module):
     ----------
     width, heads, hidden : D, H, and the width between the two linears of the feed-forward block.
     activation, eps : of the feed-forward block, of both normalisations.
-    gated : SwiGLU instead of `activation`.
-    layer_scale : each half is multiplied by learned factors; see :meth:`prepare`.
-    causal : see :class:`SelfAttention`.
+    gated : the feed-forward block has a gate, see :class:`GatedMlp`.
+    layer_scale : each half is multiplied by learned factors; see :meth:`fold_layer_scale`.
+    window : see :class:`SelfAttention`.
+    bare : there is no normalisation in front of attention.
     """
 
     def __init__(
@@ -33,13 +34,14 @@ class PreNormBlock(nn.Module):
         eps: float,
         gated: bool = False,
         layer_scale: bool = False,
-        causal: bool = False,
+        window: ops.Window = ops.EVERYWHERE,
+        bare: bool = False,
     ) -> None:
         super().__init__()
-        self.attention_norm = LayerNorm(width, eps)
-        self.attention = SelfAttention(width, heads, causal=causal)
+        self.attention_norm = None if bare else LayerNorm(width, eps)
+        self.attention = SelfAttention(width, heads, window=window)
         self.mlp_norm = LayerNorm(width, eps)
-        self.mlp: SwiGlu | Mlp = SwiGlu(width, hidden) if gated else Mlp(width, hidden, activation)
+        self.mlp = _feed_forward(width, hidden, activation, gated=gated)
         if layer_scale:
             self.attention_scale = nn.Parameter(torch.ones(width), requires_grad=False)
             self.mlp_scale = nn.Parameter(torch.ones(width), requires_grad=False)
@@ -50,15 +52,19 @@ class PreNormBlock(nn.Module):
         cu_seqlens: torch.Tensor,
         rows: torch.Tensor | None = None,
         rotation: Rotation | None = None,
+        bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Map tokens (T, D) to (T, D), or to (B, D): `rows`, one of each sequence."""
-        if self.attention.qkv.quantized is None:  # the residual of one half rides with the normalisation of the other
-            mixed = self.attention(self.attention_norm(x), cu_seqlens, rows, rotation)
-            normed, x = self.mlp_norm.add(mixed, x if rows is None else x[rows])
-            out: torch.Tensor = self.mlp(normed) + x
-            return out
-        x = self.attention.residual(x, cu_seqlens, self.attention_norm, norm_first=True, rows=rows, rotation=rotation)
-        return self.mlp.residual(x, self.mlp_norm, norm_first=True)
+        if self.attention.qkv.quantized is not None and self.attention_norm is not None:
+            norm = self.attention_norm
+            x = self.attention.residual(x, cu_seqlens, norm, norm_first=True, rows=rows, rotation=rotation, bias=bias)
+            return self.mlp.residual(x, self.mlp_norm, norm_first=True)
+        inputs = x if self.attention_norm is None else self.attention_norm(x)
+        mixed = self.attention(inputs, cu_seqlens, rows, rotation, bias)
+        # the residual of one half rides with the normalisation of the other
+        normed, x = self.mlp_norm.add(mixed, x if rows is None else x[rows])
+        out: torch.Tensor = self.mlp(normed) + x
+        return out
 
     def fold_layer_scale(self) -> None:
         """Multiply the layer scales into the projections that they follow, and drop them."""
@@ -69,3 +75,33 @@ class PreNormBlock(nn.Module):
                 linear.weight.mul_(scale.unsqueeze(1))
                 linear.bias.mul_(scale)
         del self.attention_scale, self.mlp_scale
+
+
+class PostNormBlock(nn.Module):
+    """Attention and feed-forward, each followed by residual and normalisation; parameters as of the other block."""
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, *, activation: ops.Activation, eps: float, gated: bool = False
+    ) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, heads)
+        self.attention_norm = LayerNorm(width, eps)
+        self.mlp = _feed_forward(width, hidden, activation, gated=gated)
+        self.mlp_norm = LayerNorm(width, eps)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        rotation: Rotation | None = None,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Map tokens (T, D) to (T, D), or to (B, D): `rows`, one of each sequence."""
+        norm = self.attention_norm
+        x = self.attention.residual(x, cu_seqlens, norm, norm_first=False, rows=rows, rotation=rotation, bias=bias)
+        return self.mlp.residual(x, self.mlp_norm, norm_first=False)
+
+
+def _feed_forward(width: int, hidden: int, activation: ops.Activation, *, gated: bool) -> GatedMlp | Mlp:
+    return GatedMlp(width, hidden, activation) if gated else Mlp(width, hidden, activation)

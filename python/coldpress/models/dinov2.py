@@ -44,7 +44,7 @@ def read_config(config: Mapping[str, Any], pooling: ops.Pooling, *, normalize: b
         image_size=image_size,
         patch=patch,
         registers=config.get("num_register_tokens", 4) if registers else 0,
-        activation=activation_named(config.get("hidden_act", "gelu")),
+        activation="silu" if gated else activation_named(config.get("hidden_act", "gelu")),
         eps=config.get("layer_norm_eps", 1e-6),
         gated=gated,
         layer_scale=True,

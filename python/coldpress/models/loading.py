@@ -148,6 +148,14 @@ def _modalities(source: Path, family: ModuleType | None) -> tuple[Modality, ...]
     return found if family is not None and has_towers(family) else found[:1]
 
 
+def _longest_text(config: Mapping[str, Any], family: ModuleType | None) -> int:
+    """Tokens that a model has positions for; a family may know better than ``max_position_embeddings``."""
+    if longest := getattr(family, "longest_text", None):
+        return int(longest(config))
+    text = config.get("text_config") or config
+    return int(text.get("max_position_embeddings", getattr(family, "POSITIONS", 512)))
+
+
 def _read_spec(
     source: Path,
     config: Mapping[str, Any],
@@ -163,9 +171,13 @@ def _read_spec(
     if (modality or next(iter(found), None)) == "image":
         return read_image_spec(source)
     if found:
-        text = config.get("text_config") or config
-        positions = int(text.get("max_position_embeddings", getattr(family, "POSITIONS", 512)))
-        return read_text_spec(source, positions, sentence, padded=hasattr(family, "PADDED"))
+        return read_text_spec(source, _longest_text(config, family), sentence, padded=hasattr(family, "PADDED"))
+    slow = ("vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+    if kept := next((name for name in slow if (source / name).is_file()), None):
+        raise ModelError(
+            f"{source} has {kept} and no tokenizer.json; write it where transformers is installed: "
+            "AutoTokenizer.from_pretrained(directory).save_pretrained(directory)"
+        )
     raise ModelError(
         f"{source} does not say how inputs are prepared; "
         "expected preprocessor_config.json (images), or tokenizer.json or vocab.txt (text)"

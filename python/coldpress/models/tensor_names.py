@@ -76,7 +76,8 @@ def map_blocks(names: BlockNames, depth: int) -> dict[str, Sequence[str]]:
 
 
 def _halves(names: BlockNames) -> list[tuple[str, str]]:
-    return [(half, kind) for half in ("gate", "up") for kind in ("weight", "bias")] if names.gate_up else []
+    kinds = ("weight",) if names.gate_up in names.biasless else ("weight", "bias")
+    return [(half, kind) for half in ("gate", "up") for kind in kinds] if names.gate_up else []
 
 
 def adapt_blocks(tensors: dict[str, torch.Tensor], names: BlockNames, depth: int) -> None:

@@ -72,7 +72,7 @@ class TextTower(Backbone):
                 config.hidden,
                 activation=config.activation,
                 eps=config.eps,
-                causal=config.causal,
+                window=ops.CAUSAL if config.causal else ops.EVERYWHERE,
             )
             for _ in range(config.depth)
         )

@@ -10,15 +10,19 @@ from coldpress.ops.linear_quantized import QuantizedWeight, linear_quantized, qu
 from coldpress.ops.mlp_quantized import mlp_quantized
 from coldpress.ops.patchify import patchify
 from coldpress.ops.pool import Pooling, pool
-from coldpress.ops.varlen_attention import varlen_attention
+from coldpress.ops.rope import rope_
+from coldpress.ops.varlen_attention import CAUSAL, EVERYWHERE, Window, varlen_attention
 
 _load()
 
 __all__ = [
+    "CAUSAL",
+    "EVERYWHERE",
     "Activation",
     "Pooling",
     "QuantizedWeight",
     "ReferenceMode",
+    "Window",
     "add_layer_norm",
     "attention_quantized",
     "bias_gelu",
@@ -33,6 +37,7 @@ __all__ = [
     "patchify",
     "pool",
     "quantize_weight",
+    "rope_",
     "unpack_weight",
     "varlen_attention",
 ]

@@ -4,7 +4,11 @@ In fp32, or with both of its products on 16-bit integers: keys and values quanti
 2047 steps either side of zero), the scales of the keys taken into the queries, those per token (4095), probabilities to
 8192 steps of the greatest. Sums are exact, so a sequence keeps its bits in any company.
 
-Source: Vaswani et al., *Attention Is All You Need* (2017), https://arxiv.org/abs/1706.03762.
+A window keeps a query from keys far from it, and a bias by distance is added to scores.
+
+Source: Vaswani et al., *Attention Is All You Need* (2017), https://arxiv.org/abs/1706.03762; windows as in Beltagy et
+al., *Longformer* (2020), https://arxiv.org/abs/2004.05150; biases as in Raffel et al., *T5* (2019),
+https://arxiv.org/abs/1910.10683.
 """
 
 from __future__ import annotations
@@ -16,6 +20,12 @@ from torch.nn import functional as F
 
 from coldpress.ops._define import define
 
+Window = tuple[int, int]
+"""How many tokens a query sees to its left and to its right, beside itself; -1 is all of them."""
+
+EVERYWHERE: Window = (-1, -1)
+CAUSAL: Window = (-1, 0)
+
 
 def varlen_attention_reference(
     q: torch.Tensor,
@@ -25,6 +35,9 @@ def varlen_attention_reference(
     cu_seqlens_q: torch.Tensor,
     scale: float,
     words: bool,
+    bias: torch.Tensor | None = None,
+    left: int = -1,
+    right: int = -1,
 ) -> torch.Tensor:
     """Plain torch, one sequence after the other."""
     out = q.new_empty(q.shape)
@@ -33,11 +46,23 @@ def varlen_attention_reference(
     for (begin, end), (first, last) in zip(keys, queries, strict=True):
         q1 = q[first:last].transpose(0, 1).unsqueeze(0)
         k1, v1 = (t[begin:end].transpose(0, 1).unsqueeze(0) for t in (k, v))
-        out[first:last] = attend(q1, k1, v1, scale=scale)[0].transpose(0, 1)
+        added = None if bias is None and (left, right) == EVERYWHERE else _added(bias, (left, right), end - begin, q)
+        out[first:last] = attend(q1, k1, v1, attn_mask=added, scale=scale)[0].transpose(0, 1)
     return out.flatten(1)
 
 
-def _attend_words(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+def _added(bias: torch.Tensor | None, window: Window, T: int, like: torch.Tensor) -> torch.Tensor:
+    """What is added to the scores of T queries (rows) and keys: (H or 1, T, T)."""
+    tokens = torch.arange(T, device=like.device)
+    behind = tokens[:, None] - tokens
+    added = like.new_zeros(1, T, T) if bias is None else bias.to(like.dtype)[:, behind + bias.shape[1] // 2]
+    left, right = (T if side < 0 else side for side in window)
+    return added.masked_fill((behind > left) | (-behind > right), -torch.inf)
+
+
+def _attend_words(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_mask: torch.Tensor | None, scale: float
+) -> torch.Tensor:
     """Attention of (1, H, T, D) on integers; sums in float64, where they are exact."""
     if not k.shape[2]:
         return q
@@ -45,6 +70,8 @@ def _attend_words(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: floa
     values, value_step = _quantize(v, 2047, dim=2)
     queries, query_step = _quantize(q * (key_step * (scale * 1.44269504089)), 4095, dim=3)
     scores = (queries.double() @ keys.double().mT).to(q.dtype) * query_step
+    if attn_mask is not None:
+        scores = scores + attn_mask * 1.44269504089
     weights = (8192 * torch.exp2(scores - scores.amax(dim=3, keepdim=True))).round()
     return (weights.double() @ values.double()).to(q.dtype) * (value_step / weights.sum(dim=3, keepdim=True))
 
@@ -61,8 +88,8 @@ def _fake(q: torch.Tensor, *rest: object) -> torch.Tensor:
 
 
 _varlen_attention = define(
-    "varlen_attention(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens, Tensor cu_seqlens_q, float scale, bool words) "
-    "-> Tensor",
+    "varlen_attention(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens, Tensor cu_seqlens_q, float scale, bool words, "
+    "Tensor? bias=None, int left=-1, int right=-1) -> Tensor",
     reference=varlen_attention_reference,
     fake=_fake,
 )
@@ -77,8 +104,10 @@ def varlen_attention(
     scale: float,
     cu_seqlens_q: torch.Tensor | None = None,
     words: bool = False,
+    window: Window = EVERYWHERE,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return ``softmax(q k^T scale) v`` for each head and sequence.
+    """Return ``softmax(q k^T scale + bias) v`` for each head and sequence.
 
     Parameters
     ----------
@@ -88,6 +117,9 @@ def varlen_attention(
     scale : factor on the scores, usually ``D ** -0.5``.
     cu_seqlens_q : the same for the queries, where not every token asks.
     words : whether both products run on 16-bit integers.
+    window : how many tokens to the left and to the right of itself a query sees, -1 for all.
+    bias : (H, 2 R + 1) float32, added to a score by distance: ``bias[h, R + i - j]`` for query i and key j of a
+        sequence, which has R + 1 tokens at most. With a bias or a window every token is a query.
 
     Returns
     -------
@@ -98,6 +130,13 @@ def varlen_attention(
     ValueError
         If the shapes differ, or `cu_seqlens` is not an int32 vector.
     """
+    if min(window) < -1 or (cu_seqlens_q is not None and (bias is not None or window != EVERYWHERE)):
+        raise ValueError(
+            f"varlen_attention: got window {window}, cu_seqlens_q {None if cu_seqlens_q is None else 'given'}; "
+            "expected sides of -1 or more, and cu_seqlens_q=None with a window or a bias"
+        )
+    if bias is not None and (bias.dim() != 2 or len(bias) != q.shape[1] or bias.shape[1] % 2 == 0):
+        raise ValueError(f"varlen_attention: got bias {tuple(bias.shape)}, expected ({q.shape[1]}, an odd number)")
     ends = cu_seqlens if cu_seqlens_q is None else cu_seqlens_q
     fit = q.dim() == 3 and k.shape == v.shape and q.shape[1:] == k.shape[1:] and cu_seqlens.dim() == 1
     if cu_seqlens_q is None:
@@ -108,4 +147,4 @@ def varlen_attention(
             f"cu_seqlens {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}, for queries {ends.dtype} {tuple(ends.shape)}; "
             "expected (T, H, D) three times, int32 (B + 1,)"
         )
-    return _varlen_attention(q, k, v, cu_seqlens, ends, scale, words)  # type: ignore[no-any-return]
+    return _varlen_attention(q, k, v, cu_seqlens, ends, scale, words, bias, *window)  # type: ignore[no-any-return]
