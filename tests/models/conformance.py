@@ -200,7 +200,8 @@ def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
     layers: dict[int | None, torch.Tensor] = {}
     hooks = [block.register_forward_hook(_keep(layers, k)) for k, block in enumerate(blocks, start=1)]
     with torch.no_grad():
-        layers[None] = body(**_inputs(subject, next(body.parameters()).dtype), **case.options).last_hidden_state
+        result = body(**_inputs(subject, next(body.parameters()).dtype), **case.options)
+    layers[None] = result.last_hidden_state
     for hook in hooks:
         hook.remove()
     if layers[None].dim() == 4:  # feature maps (B, C, height, width): every pixel is a token
@@ -211,6 +212,8 @@ def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
         hidden = layers[output.layer]
         lengths = batch.cu_seqlens.diff() if isinstance(batch, TextBatch) else [hidden.shape[1]] * len(batch)
         rows = [_pool(row[:n], pooling, case.prefix) for row, n in zip(hidden, lengths, strict=True)]
+        if isinstance(subject.loaded.backbone, ConvolutionalBackbone) and output.name == "pooled":
+            rows = list(result.pooler_output.flatten(1))
         vectors[output.name] = F.normalize(torch.stack(rows)) if case.normalize else torch.stack(rows)
     return vectors
 

@@ -18,7 +18,7 @@ FeatureMaps = Mapping[int | None, torch.Tensor]
 class ConvolutionalBackbone(Backbone):
     """Turns the feature maps (B, height, width, C) of a family into one vector an image.
 
-    `pooled` and `mean` are the average over the image; there is no class token.
+    `mean` is the average over the image, and `pooled` what the model itself makes of that; there is no class token.
     """
 
     modality = "image"
@@ -38,7 +38,13 @@ class ConvolutionalBackbone(Backbone):
                     f"output {output.name!r}: a convolutional network has no such token; use pooled or mean"
                 )
         maps = self.features(batch.pixels, {output.layer for output in outputs})
-        return {o.name: average(maps[o.layer]) for o in outputs}
+        vectors = {o.name: average(maps[o.layer]) for o in outputs}
+        final = {o.name for o in outputs if o.layer is None and o.pooling == "model"}
+        return {name: self.finish(vector) if name in final else vector for name, vector in vectors.items()}
+
+    def finish(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Map the averages (B, D) of the final layer to the model's own vectors."""
+        return vectors
 
 
 def average(x: torch.Tensor) -> torch.Tensor:
