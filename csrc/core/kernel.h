@@ -42,7 +42,7 @@
 namespace coldpress {
 
 // What an epilogue does to ``x W + bias``.
-enum class Activation { none, gelu, gelu_tanh, relu, quick_gelu, silu };
+enum class Activation { none, gelu, gelu_tanh, relu, relu6, quick_gelu, silu };
 
 // Weights of a layer normalisation; `first`: in front of the layer it belongs to, not behind.
 struct Norm {

@@ -65,6 +65,7 @@ inline Activation activation_named(const std::string& name) {
   if (name == "gelu") return Activation::gelu;
   if (name == "gelu_tanh") return Activation::gelu_tanh;
   if (name == "relu") return Activation::relu;
+  if (name == "relu6") return Activation::relu6;
   if (name == "quick_gelu") return Activation::quick_gelu;
   STD_TORCH_CHECK(name == "silu", "coldpress: unknown activation ", name);
   return Activation::silu;

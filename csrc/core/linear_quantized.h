@@ -122,6 +122,7 @@ inline void linear_rows(Activation activation, const QuantizedRows& x, int64_t r
     CASE(gelu)
     CASE(gelu_tanh)
     CASE(relu)
+    CASE(relu6)
     CASE(quick_gelu)
     CASE(silu)
   }

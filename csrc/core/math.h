@@ -85,6 +85,8 @@ inline Vec activate(Activation activation, Vec x) {
       return gelu_tanh(x);
     case Activation::relu:
       return max(Vec::set(0.0f), x);
+    case Activation::relu6:
+      return min(Vec::set(6.0f), max(Vec::set(0.0f), x));
     case Activation::quick_gelu:
       return times_sigmoid(x, x * Vec::set(1.702f));
     case Activation::silu:

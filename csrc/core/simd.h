@@ -182,7 +182,7 @@ inline Vec power_of_two(Vec n) {
 
 #endif
 
-// The first n lanes from memory, the rest `fill`. n <= 16.
+// The first n lanes from memory, the rest `fill`.
 template <class T>
 inline Vec load_first(const T* p, int64_t n, T fill = T(0)) {
   if (n >= kLanes) return Vec::load(p);
@@ -191,12 +191,24 @@ inline Vec load_first(const T* p, int64_t n, T fill = T(0)) {
   return Vec::load(buffer);
 }
 
+#if defined(COLDPRESS_ISA_IS_avx512)
+inline __mmask16 first_lanes(int64_t n) {
+  return static_cast<__mmask16>(n >= kLanes ? 0xffff : n <= 0 ? 0 : (1 << n) - 1);
+}
+inline Vec load_first(const float* p, int64_t n, float fill = 0.0f) {
+  return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), first_lanes(n), p)};
+}
+inline void store_first(Vec value, float* p, int64_t n) {
+  _mm512_mask_storeu_ps(p, first_lanes(n), value.v);
+}
+#else
 inline void store_first(Vec value, float* p, int64_t n) {
   if (n >= kLanes) return value.store(p);
   float buffer[kLanes];
   value.store(buffer);
   for (int64_t i = 0; i < n; ++i) p[i] = buffer[i];
 }
+#endif
 
 // Sum, greatest and smallest of the lanes, always as the same tree: halves, quarters, eighths,
 // pairs.

@@ -52,6 +52,7 @@ void linear_panel(const float* x, int64_t rows, int64_t K, const float* packed, 
     CASE(gelu)
     CASE(gelu_tanh)
     CASE(relu)
+    CASE(relu6)
     CASE(quick_gelu)
     CASE(silu)
   }

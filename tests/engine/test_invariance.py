@@ -99,7 +99,7 @@ def test_every_instruction_set_gives_the_same_vectors(extractor: Extractor, leve
         assert np.array_equal(extractor.embed(items), whole)
 
 
-def test_images_through_a_library_network(shared: Path, tmp_path: Path) -> None:
+def test_images_through_a_convolutional_network(shared: Path, tmp_path: Path) -> None:
     model = shared / "models" / "mobilenet_v1_0.25_128_imagenet"
     photos = sorted((shared / "imagenet_sample" / "images").iterdir())[:9]
     sources = {1: Extractor(model, device="cpu", threads=1), 2: Extractor(model, device="cpu", threads=2)}

@@ -22,18 +22,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from coldpress import models
+from coldpress.models.convolutional import ConvolutionalBackbone
+from coldpress.ops import Pooling
 from coldpress.preprocess.text import TextPreprocessor
 from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, TextBatch
 
 Tensors = dict[str, torch.Tensor]
 Vectors = Mapping[str, torch.Tensor]
 
-K = 3
+K = 5
 """Our fp32 error may be this multiple of the framework's own, both against its float64 forward.
 
 Both errors are the largest of a few hundred values that differ by the order of summation alone, so their ratio
-scatters around one; over all cases here it stays below 2.5, and a wrong epsilon, activation or position is off by
-factors of thousands.
+scatters around one; over all cases here it stays below 2.5, below 4 where a batch normalisation is folded into the
+weights, and a wrong epsilon, activation or position is off by factors of thousands.
 """
 
 FLOOR_ULPS = 4
@@ -50,6 +52,7 @@ class Case:
     `tower` is the part of the model that returns the tokens; `final` turns its result, of the whole model, into the
     final tokens and, where those are not pooled as `pooling` says, the model's own vector. `modality` asks for one of
     two towers. Texts are as long as `lengths` says, and end with the last word of the vocabulary.
+    `blocks` finds the modules whose outputs are layers, where they are not a list of their own.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Case:
     )
     modality: Modality | None = None
     lengths: tuple[int, ...] | None = None
+    blocks: Callable[[nn.Module], Sequence[nn.Module]] | None = None
 
 
 class Subject:
@@ -79,7 +83,8 @@ class Subject:
         write_files(directory, case.files)
         self.loaded = self.load()
         self.batch = example_batch(self)
-        self.outputs = every_output(self.loaded.backbone.depth)
+        tokens = not isinstance(self.loaded.backbone, ConvolutionalBackbone)
+        self.outputs = every_output(self.loaded.backbone.depth, tokens=tokens)
 
     @cached_property
     def exact(self) -> Vectors:
@@ -142,12 +147,18 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
                 parameter.copy_(1.5 * noise / parameter[0].numel() ** 0.5)
             else:
                 parameter.copy_(0.3 * noise + (0 if name.endswith("bias") else 1))
+        for name, buffer in model.named_buffers():  # statistics of batch normalisation
+            if name.endswith("running_mean"):
+                buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
+            elif name.endswith("running_var"):
+                buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
     return model
 
 
-def every_output(depth: int) -> list[Output]:
-    """All poolings of the final layer, and each layer."""
-    final = [Output("pooled", None, "model"), *(Output(p, None, p) for p in ("cls", "mean", "last"))]
+def every_output(depth: int, *, tokens: bool = True) -> list[Output]:
+    """All poolings of the final layer, those of single `tokens` too, and each layer."""
+    poolings: list[Pooling] = ["cls", "mean", "last"] if tokens else ["mean"]
+    final = [Output("pooled", None, "model"), *(Output(p, None, p) for p in poolings)]
     return [*final, *(Output(f"layer:{k}", k, "model") for k in range(1, depth + 1))]
 
 
@@ -197,7 +208,8 @@ def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
     """Run the padded, batched upstream model and pool its tokens as the outputs ask."""
     case, batch, body = subject.case, subject.batch, subject.case.tower(model)
     depth = subject.loaded.backbone.depth
-    blocks = next(m for m in body.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
+    lists = (m for m in body.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
+    blocks = case.blocks(body) if case.blocks else next(lists)
     layers: dict[int | None, torch.Tensor] = {}
     hooks = [block.register_forward_hook(_keep(layers, k)) for k, block in enumerate(blocks, start=1)]
     with torch.no_grad():
@@ -205,11 +217,16 @@ def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
         layers[None], own = case.final(model, result)
     for hook in hooks:
         hook.remove()
-    lengths = batch.cu_seqlens.diff() if isinstance(batch, TextBatch) else [layers[None].shape[1]] * len(batch)
+    if layers[None].dim() == 4:  # feature maps (B, C, height, width): every pixel is a token
+        layers = {number: hidden.flatten(2).transpose(1, 2) for number, hidden in layers.items()}
     vectors = {}
     for output in subject.outputs:
         pooling = case.pooling if output.pooling == "model" else output.pooling
-        rows = [_pool(row[:n], pooling, case.prefix) for row, n in zip(layers[output.layer], lengths, strict=True)]
+        hidden = layers[output.layer]
+        lengths = batch.cu_seqlens.diff() if isinstance(batch, TextBatch) else [hidden.shape[1]] * len(batch)
+        rows = [_pool(row[:n], pooling, case.prefix) for row, n in zip(hidden, lengths, strict=True)]
+        if isinstance(subject.loaded.backbone, ConvolutionalBackbone) and output.name == "pooled":
+            rows = list(result.pooler_output.flatten(1))
         vectors[output.name] = F.normalize(torch.stack(rows)) if case.normalize else torch.stack(rows)
     return vectors if own is None else {**vectors, "pooled": own}
 

@@ -2,103 +2,85 @@
 
 from __future__ import annotations
 
-import csv
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
-import PIL.Image
 import pytest
 import torch
 from conformance import equal, join, randomise, split, text_batch, torch_threads, write_files
 from safetensors.torch import load_file, save_file
+from test_vit import processor
 from torch import nn
-from transformers import DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel, PreTrainedModel
-from transformers import MobileNetV2ForImageClassification as MobileNet
+from transformers import (
+    DistilBertConfig,
+    DistilBertModel,
+    MPNetConfig,
+    MPNetModel,
+    PreTrainedModel,
+    RegNetConfig,
+    RegNetModel,
+)
 
 from coldpress import models
 from coldpress.errors import ModelError
-from coldpress.preprocess.image import ImagePreprocessor
-from coldpress.types import FileRef, ImageBatch, ImageSpec, Output, TextBatch
+from coldpress.types import ImageBatch, ImageSpec, Output, TextBatch
 
 POOLED = [Output("pooled", None, "model")]
 
 
-@pytest.fixture(scope="module")
-def mobilenet(shared: Path) -> SimpleNamespace:
-    """MobileNetV2 with real weights, the 311 photos as we prepare them, and our features of them."""
-    directory = shared / "models" / "mobilenet_v2_1.0_224_imagenet"
-    with (shared / "imagenet_sample" / "labels.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    files = [shared / "imagenet_sample" / "images" / row["file"] for row in rows]
+def regnet() -> PreTrainedModel:
+    return RegNetModel(RegNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 2], groups_width=4))
+
+
+@pytest.fixture
+def image_model(tmp_path: Path) -> tuple[PreTrainedModel, Path]:
+    upstream = randomise(regnet().eval())
+    upstream.save_pretrained(tmp_path)
+    write_files(tmp_path, processor(24, 40))
+    return upstream, tmp_path
+
+
+@pytest.fixture
+def photos() -> torch.Tensor:
+    return torch.randint(0, 256, (7, 24, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+
+
+def test_an_image_network_agrees_with_transformers(
+    image_model: tuple[PreTrainedModel, Path], photos: torch.Tensor
+) -> None:
+    upstream, directory = image_model
     loaded = models.load(directory)
-    loaded.backbone.prepare()
-    inputs = ImagePreprocessor(loaded.spec, threads=2)([FileRef(str(file)) for file in files])
-    pixels = torch.from_numpy(np.stack([i.pixels for i in inputs]))
-    return SimpleNamespace(
-        directory=directory,
-        loaded=loaded,
-        files=files,
-        classes=torch.tensor([int(row["class_index"]) for row in rows]),
-        pixels=pixels,
-        features=loaded.backbone(ImageBatch(pixels), POOLED)["pooled"],
-    )
-
-
-@pytest.fixture(scope="module")
-def upstream(mobilenet: SimpleNamespace) -> SimpleNamespace:
-    """What transformers makes of the same photos: pixel values, and features one photo at a time."""
-    from transformers.models.mobilenet_v2.image_processing_pil_mobilenet_v2 import MobileNetV2ImageProcessorPil
-
-    processor = MobileNetV2ImageProcessorPil.from_pretrained(mobilenet.directory)
-    network = MobileNet.from_pretrained(mobilenet.directory).eval()
-    values = []
-    for file in mobilenet.files:
-        with PIL.Image.open(file) as image:
-            values.append(torch.as_tensor(np.asarray(processor(image.convert("RGB"))["pixel_values"])))
-    with torch.no_grad(), torch_threads(1):
-        features = torch.cat([network.mobilenet_v2(v).pooler_output for v in values])
-    return SimpleNamespace(network=network, values=torch.cat(values), features=features)
-
-
-@pytest.mark.slow
-def test_mobilenet_gets_the_values_of_its_own_processor(mobilenet: SimpleNamespace, upstream: SimpleNamespace) -> None:
-    fed = models.from_module(nn.Flatten(), mobilenet.loaded.spec, name="values").backbone
-    assert torch.equal(fed(ImageBatch(mobilenet.pixels), POOLED)["pooled"], upstream.values.flatten(1))
-
-
-@pytest.mark.slow
-def test_mobilenet_features_are_those_of_transformers(mobilenet: SimpleNamespace, upstream: SimpleNamespace) -> None:
-    """One photo at a time: in batches of 32 transformers differs from itself by 1.3e-5, from us by as much."""
-    assert (mobilenet.features - upstream.features).abs().max() <= 1e-5
-
-
-@pytest.mark.slow
-def test_mobilenet_top_1_is_that_of_transformers(mobilenet: SimpleNamespace, upstream: SimpleNamespace) -> None:
-    background = 1  # index 0 of 1001 classes
-    ours, theirs = (
-        upstream.network.classifier(features).argmax(1) - background
-        for features in (mobilenet.features, upstream.features)
-    )
-    assert torch.equal(ours, theirs)
-    assert int((ours == mobilenet.classes).sum()) == 276  # 88.7 % of 311
+    assert (loaded.family, loaded.backbone.width) == ("transformers", 16)
+    outputs = [*POOLED, Output("mean", None, "mean"), Output("layer:1", 1, "model")]
+    ours = loaded.backbone(ImageBatch(photos), outputs)
+    spec = loaded.spec
+    assert isinstance(spec, ImageSpec)
+    values = (photos * spec.rescale - torch.tensor(spec.mean)) / torch.tensor(spec.std)
+    with torch.no_grad():
+        result = upstream(values.permute(0, 3, 1, 2), output_hidden_states=True)
+    pooled = result.pooler_output.flatten(1)
+    for output, vectors in zip(outputs, (pooled, pooled, result.hidden_states[1].mean((2, 3))), strict=True):
+        torch.testing.assert_close(ours[output.name], vectors, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_mobilenet_rows_depend_on_their_photo_alone(mobilenet: SimpleNamespace, threads: int) -> None:
-    backbone, chosen = mobilenet.loaded.backbone, [5, 0, 99, 310, 17, 200, 42]
+def test_image_rows_depend_on_their_image_alone(
+    image_model: tuple[PreTrainedModel, Path], photos: torch.Tensor, threads: int
+) -> None:
+    backbone = models.load(image_model[1]).backbone
+    vectors = backbone(ImageBatch(photos), POOLED)["pooled"]
     with torch_threads(threads):
-        together = backbone(ImageBatch(mobilenet.pixels[chosen]), POOLED)["pooled"]
-        alone = [backbone(ImageBatch(mobilenet.pixels[[i]]), POOLED)["pooled"] for i in chosen[:3]]
-    assert torch.equal(together, mobilenet.features[chosen])
-    assert torch.equal(torch.cat(alone), mobilenet.features[chosen[:3]])
+        assert torch.equal(backbone(ImageBatch(photos), POOLED)["pooled"], vectors)
+        for b in range(len(photos)):
+            assert torch.equal(backbone(ImageBatch(photos[[b]]), POOLED)["pooled"][0], vectors[b])
 
 
-def test_a_convolutional_network_has_no_class_token(mobilenet: SimpleNamespace) -> None:
+def test_a_convolutional_network_has_no_class_token(
+    image_model: tuple[PreTrainedModel, Path], photos: torch.Tensor
+) -> None:
     with pytest.raises(ModelError, match="no such token; use pooled or mean"):
-        mobilenet.loaded.backbone(ImageBatch(mobilenet.pixels[:1]), [Output("cls", None, "cls")])
+        models.load(image_model[1]).backbone(ImageBatch(photos), [Output("cls", None, "cls")])
 
 
 VOCABULARY = {"vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"])}

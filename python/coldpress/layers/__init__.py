@@ -1,6 +1,7 @@
 """Modules that hold weights and call ops; everything a backbone family is built from."""
 
 from coldpress.layers.attention import AttentionPool, Rotation, SelfAttention
+from coldpress.layers.conv import Conv2d, Padding, PixelConv2d, SeparableConv2d
 from coldpress.layers.embed import PatchEmbedding, interpolate_positions
 from coldpress.layers.linear import Linear
 from coldpress.layers.mlp import GatedMlp, Mlp
@@ -9,14 +10,18 @@ from coldpress.layers.transformer import PostNormBlock, PreNormBlock
 
 __all__ = [
     "AttentionPool",
+    "Conv2d",
     "GatedMlp",
     "LayerNorm",
     "Linear",
     "Mlp",
+    "Padding",
     "PatchEmbedding",
+    "PixelConv2d",
     "PostNormBlock",
     "PreNormBlock",
     "Rotation",
     "SelfAttention",
+    "SeparableConv2d",
     "interpolate_positions",
 ]

@@ -15,6 +15,7 @@ _ACTIVATIONS: Mapping[str, Activation] = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
     "relu": "relu",
+    "relu6": "relu6",
     "silu": "silu",
     "swish": "silu",
 }

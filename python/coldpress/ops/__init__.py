@@ -4,13 +4,18 @@ from coldpress._library import load as _load
 from coldpress.ops._define import ReferenceMode, in_reference_mode, op_names
 from coldpress.ops.attention_quantized import attention_quantized, fits_attention_quantized
 from coldpress.ops.bias_gelu import bias_gelu
+from coldpress.ops.conv2d import conv2d, pack_conv_weight
+from coldpress.ops.depthwise_conv2d import depthwise_conv2d, pack_taps
 from coldpress.ops.layer_norm import add_layer_norm, layer_norm
 from coldpress.ops.linear import Activation, linear, pack_weight, unpack_weight
 from coldpress.ops.linear_quantized import QuantizedWeight, linear_quantized, quantize_weight
+from coldpress.ops.max_pool2d import max_pool2d
 from coldpress.ops.mlp_quantized import mlp_quantized
+from coldpress.ops.pad_pixels import pad_pixels
 from coldpress.ops.patchify import patchify
 from coldpress.ops.pool import Pooling, pool
 from coldpress.ops.rope import rope_
+from coldpress.ops.separable_conv2d import Folded, separable_conv2d
 from coldpress.ops.varlen_attention import CAUSAL, EVERYWHERE, Window, varlen_attention
 
 _load()
@@ -19,6 +24,7 @@ __all__ = [
     "CAUSAL",
     "EVERYWHERE",
     "Activation",
+    "Folded",
     "Pooling",
     "QuantizedWeight",
     "ReferenceMode",
@@ -26,18 +32,25 @@ __all__ = [
     "add_layer_norm",
     "attention_quantized",
     "bias_gelu",
+    "conv2d",
+    "depthwise_conv2d",
     "fits_attention_quantized",
     "in_reference_mode",
     "layer_norm",
     "linear",
     "linear_quantized",
+    "max_pool2d",
     "mlp_quantized",
     "op_names",
+    "pack_conv_weight",
+    "pack_taps",
     "pack_weight",
+    "pad_pixels",
     "patchify",
     "pool",
     "quantize_weight",
     "rope_",
+    "separable_conv2d",
     "unpack_weight",
     "varlen_attention",
 ]

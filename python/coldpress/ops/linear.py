@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from coldpress.ops._define import define
 
-Activation = Literal["none", "gelu", "gelu_tanh", "relu", "quick_gelu", "silu"]
+Activation = Literal["none", "gelu", "gelu_tanh", "relu", "relu6", "quick_gelu", "silu"]
 
 PANEL = 64
 """Columns of a weight panel; csrc/cpu/linear.cpp knows the same number."""
@@ -37,6 +37,8 @@ def activate(x: torch.Tensor, activation: str) -> torch.Tensor:
         return x
     if activation == "relu":
         return F.relu(x)
+    if activation == "relu6":
+        return F.relu6(x)
     if activation == "silu":
         return F.silu(x)
     if activation == "quick_gelu":

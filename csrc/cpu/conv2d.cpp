@@ -1,0 +1,85 @@
+// conv2d: y = activation(conv(x, W) + bias [+ residual]) on channels-last images, as an implicit
+// matrix product with W packed into panels of 64 output channels (ops/conv2d.py).
+//
+// Bound by FMA throughput. The block of core/conv.h gathers its rows through pointers, so the input
+// is never copied. Weights that do not fit into L2 pass through it in chunks of whole segments,
+// each used by 16 blocks of rows before the next: the partial sums wait in the output, and since
+// storing a float loses nothing the chain of additions stays one.
+#include "core/conv_shape.h"
+#include "core/kernel.h"
+
+namespace coldpress {
+
+// Output pixels [pixel, pixel + pixels) of one panel: `packed` (K, 64), `columns` of them real.
+// bias, residual (may be null) and out begin at the panel's first channel. `zeros` holds C zeros.
+COLDPRESS_KERNEL(conv2d_panel, const float* x, const Conv& conv, const float* zeros, int64_t pixel,
+                 int64_t pixels, const float* packed, const float* bias, int64_t columns,
+                 const float* residual, Activation activation, float* out)
+
+}  // namespace coldpress
+
+#ifndef COLDPRESS_LAUNCHER
+#include "core/conv.h"
+
+namespace coldpress::COLDPRESS_ISA_LEVEL {
+
+void conv2d_panel(const float* x, const Conv& conv, const float* zeros, int64_t pixel,
+                  int64_t pixels, const float* packed, const float* bias, int64_t columns,
+                  const float* residual, Activation activation, float* out) {
+  convolve(activation, {x, conv, zeros, packed, bias, columns, residual, out, true}, pixel, pixels);
+}
+
+}  // namespace coldpress::COLDPRESS_ISA_LEVEL
+
+#else
+#include "core/launch_conv.h"
+
+namespace coldpress {
+namespace {
+
+// Pixels a task takes at a time: a multiple of both register blocks (6 and 8 rows).
+constexpr int64_t kTaskPixels = 96;
+// Floats of weights that stay in L2 beside everything else; then all panels visit a tile of pixels
+// before the next tile, else all tiles visit a panel.
+constexpr int64_t kResident = 128 * 1024;
+
+Tensor conv2d(const Tensor& x, const Tensor& packed, const Tensor& bias,
+              const std::optional<Tensor>& residual, const std::vector<int64_t>& kernel,
+              int64_t stride, const std::vector<int64_t>& padding, const std::string& activation) {
+  const int64_t N = bias.numel();
+  const Conv conv = conv_of(x, kernel, stride, padding, N, "conv2d");
+  const int64_t K = conv.kernel_h * conv.kernel_w * conv.C, panels = ceil_div(N, kConvPanel);
+  STD_TORCH_CHECK(packed.dim() == 3 && packed.size(0) == panels && packed.size(1) == K &&
+                      packed.size(2) == kConvPanel,
+                  "coldpress::conv2d: packed weights do not fit x, bias and kernel");
+  Tensor out = torch::stable::new_empty(x, {x.size(0), conv.OH, conv.OW, N});
+  STD_TORCH_CHECK(!residual || residual->numel() == out.numel(),
+                  "coldpress::conv2d: residual must have the shape of the output");
+  const float* x_data = packed_floats(x, "conv2d: x");
+  const float* w_data = packed_floats(packed, "conv2d: packed");
+  const float* b_data = packed_floats(bias, "conv2d: bias");
+  const float* r_data = residual ? packed_floats(*residual, "conv2d: residual") : nullptr;
+  float* out_data = out_floats(out);
+  const Activation epilogue = activation_named(activation);
+  const auto run = COLDPRESS_SELECT(conv2d_panel);
+  const Scratch zeros(conv.C);
+  std::fill(zeros.get(), zeros.get() + conv.C, 0.0f);
+  const int64_t pixels = x.size(0) * conv.OH * conv.OW, tiles = ceil_div(pixels, kTaskPixels);
+  const bool resident = K * N <= kResident;
+  for_each_task(panels * tiles, [&](int64_t task) {
+    const int64_t panel = resident ? task % panels : task / tiles;
+    const int64_t pixel = (resident ? task / panels : task % tiles) * kTaskPixels;
+    const int64_t column = panel * kConvPanel;
+    run(x_data, conv, zeros.get(), pixel, std::min(kTaskPixels, pixels - pixel),
+        w_data + panel * K * kConvPanel, b_data + column, std::min(kConvPanel, N - column),
+        r_data ? r_data + column : nullptr, epilogue, out_data + column);
+  });
+  return out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(coldpress, CPU, m) { m.impl("conv2d", TORCH_BOX(&conv2d)); }
+
+}  // namespace coldpress
+#endif

@@ -1,0 +1,67 @@
+"""What the convolutional families share: feature maps become vectors by averaging over the image."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+
+from coldpress import ops
+from coldpress.errors import ModelError
+from coldpress.models.base import Backbone
+from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
+
+FeatureMaps = Mapping[int | None, torch.Tensor]
+
+
+class ConvolutionalBackbone(Backbone):
+    """Turns the feature maps (B, height, width, C) of a family into one vector an image.
+
+    `mean` is the average over the image, and `pooled` what the model itself makes of that; there is no class token.
+    """
+
+    modality = "image"
+    pooling: ops.Pooling = "mean"
+    normalize = False
+
+    @abstractmethod
+    def features(self, pixels: torch.Tensor, layers: Collection[int | None]) -> FeatureMaps:
+        """Return the maps of the numbered layers, None the final one, of (B, height, width, 3) uint8."""
+
+    def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
+        """Return each output as (B, D) float32."""
+        assert isinstance(batch, ImageBatch)
+        for output in outputs:
+            if output.pooling in ("cls", "last"):
+                raise ModelError(
+                    f"output {output.name!r}: a convolutional network has no such token; use pooled or mean"
+                )
+        maps = self.features(batch.pixels, {output.layer for output in outputs})
+        vectors = {o.name: average(maps[o.layer]) for o in outputs}
+        final = {o.name for o in outputs if o.layer is None and o.pooling == "model"}
+        return {name: self.finish(vector) if name in final else vector for name, vector in vectors.items()}
+
+    def finish(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Map the averages (B, D) of the final layer to the model's own vectors."""
+        return vectors
+
+
+def average(x: torch.Tensor) -> torch.Tensor:
+    """Average feature maps (B, height, width, C) over the image, in one fixed order."""
+    B, height, width, C = x.shape
+    bounds = torch.arange(B + 1, dtype=torch.int32, device=x.device) * (height * width)
+    return ops.pool(x.reshape(-1, C), bounds, "mean")
+
+
+def image_spec(spec: Spec) -> ImageSpec:
+    """Return the specification of a family that takes images."""
+    assert isinstance(spec, ImageSpec)
+    return spec
+
+
+def conv_names(ours: str, theirs: str) -> dict[str, Sequence[str]]:
+    """Parameters of a convolution and of the normalisation behind it."""
+    norm = {"weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+    names: dict[str, Sequence[str]] = {f"{ours}.weight": [f"{theirs}.convolution.weight"]}
+    return names | {f"{ours}.norm_{a}": [f"{theirs}.normalization.{b}"] for a, b in norm.items()}
