@@ -107,6 +107,7 @@ class ConvNext(ConvolutionalBackbone):
     """The network without its classifier."""
 
     precisions = ("fp32", "int16", "int8")
+    calibrated = ()
 
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()

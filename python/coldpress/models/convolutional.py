@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
+from torch import nn
 
 from coldpress import ops
 from coldpress.errors import ModelError
-from coldpress.models.base import Backbone
+from coldpress.models import openvino
+from coldpress.models.base import Backbone, Calibration
 from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
 
 FeatureMaps = Mapping[int | None, torch.Tensor]
@@ -24,6 +26,24 @@ class ConvolutionalBackbone(Backbone):
     modality = "image"
     pooling: ops.Pooling = "mean"
     normalize = False
+    precisions: tuple[str, ...] = ("fp32", "int8")
+    calibrated: tuple[str, ...] = ("int8",)
+
+    def runnable(self) -> tuple[str, ...]:
+        """Precisions whose packages are installed."""
+        missing = () if openvino.installed() else self.calibrated
+        return tuple(precision for precision in self.precisions if precision not in missing)
+
+    def calibrate(self, batch: Batch, outputs: Sequence[Output]) -> Calibration:
+        """Return the ranges of activations on some images; raises MissingExtra without OpenVINO."""
+        assert isinstance(batch, ImageBatch)
+        return openvino.calibrate(_Traced(self, outputs), batch.pixels)
+
+    def quantized(self, calibration: Calibration, outputs: Sequence[Output]) -> Backbone:
+        """Return the same network in int8."""
+        if self.prepared is None:
+            self.prepare()
+        return openvino.QuantizedNetwork(_Traced(self, outputs), self, outputs, calibration)
 
     @abstractmethod
     def features(self, pixels: torch.Tensor, layers: Collection[int | None]) -> FeatureMaps:
@@ -32,19 +52,38 @@ class ConvolutionalBackbone(Backbone):
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
         """Return each output as (B, D) float32."""
         assert isinstance(batch, ImageBatch)
+        return self.vectors(batch.pixels, outputs, average)
+
+    def vectors(
+        self, pixels: torch.Tensor, outputs: Sequence[Output], mean: Callable[[torch.Tensor], torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Return each output of (B, height, width, 3) uint8, `mean` being how maps are averaged."""
         for output in outputs:
             if output.pooling in ("cls", "last"):
                 raise ModelError(
                     f"output {output.name!r}: a convolutional network has no such token; use pooled or mean"
                 )
-        maps = self.features(batch.pixels, {output.layer for output in outputs})
-        vectors = {o.name: average(maps[o.layer]) for o in outputs}
+        maps = self.features(pixels, {output.layer for output in outputs})
+        vectors = {o.name: mean(maps[o.layer]) for o in outputs}
         final = {o.name for o in outputs if o.layer is None and o.pooling == "model"}
         return {name: self.finish(vector) if name in final else vector for name, vector in vectors.items()}
 
     def finish(self, vectors: torch.Tensor) -> torch.Tensor:
         """Map the averages (B, D) of the final layer to the model's own vectors."""
         return vectors
+
+
+class _Traced(nn.Module):
+    """One image to a tuple of vectors in plain torch, the form in which other engines take a network."""
+
+    def __init__(self, backbone: ConvolutionalBackbone, outputs: Sequence[Output]) -> None:
+        super().__init__()
+        self.backbone, self.outputs = backbone, tuple(outputs)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with ops.ReferenceMode():
+            vectors = self.backbone.vectors(pixels.unsqueeze(0), self.outputs, lambda maps: maps.mean(dim=(1, 2)))
+        return tuple(vectors.values())
 
 
 def average(x: torch.Tensor) -> torch.Tensor:

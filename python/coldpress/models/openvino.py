@@ -10,6 +10,7 @@ calibration: mean cosine 0.9982 (NNCF 0.9956), minimum 0.991 (0.967), 10-NN over
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -107,7 +108,8 @@ def _graph(network: nn.Module, example: torch.Tensor) -> Any:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes are fixed, and meant to be
         decoder = TorchScriptPythonDecoder(network, example_input=(example,))
     frontend = FrontEndManager().load_by_framework("pytorch")
     graph = frontend.convert(frontend.load(decoder))

@@ -35,8 +35,12 @@ def conv2d_reference(
     """Plain torch: unpack, convolve, add, activate."""
     weight = unpack_weight(packed, bias.shape[0]).view(-1, kernel[0], kernel[1], x.shape[3])
     top, bottom, left, right = padding
-    padded = F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
-    out = F.conv2d(padded, weight.permute(0, 3, 1, 2), bias, stride).permute(0, 2, 3, 1)
+    maps, rest = x.permute(0, 3, 1, 2), (0, 0)
+    if top == bottom and left == right:  # as engines that trace this like it
+        rest = (top, left)
+    else:
+        maps = F.pad(maps, (left, right, top, bottom))
+    out = F.conv2d(maps, weight.permute(0, 3, 1, 2), bias, stride, rest).permute(0, 2, 3, 1)
     return activate(out if residual is None else out + residual, activation).contiguous()
 
 

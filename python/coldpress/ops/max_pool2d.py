@@ -14,8 +14,12 @@ from coldpress.ops.conv2d import output_size
 def max_pool2d_reference(x: torch.Tensor, kernel: Sequence[int], stride: int, padding: Sequence[int]) -> torch.Tensor:
     """Plain torch."""
     top, bottom, left, right = padding
-    padded = F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom), value=float("-inf"))
-    return F.max_pool2d(padded, list(kernel), stride).permute(0, 2, 3, 1).contiguous()
+    maps, rest = x.permute(0, 3, 1, 2), [0, 0]
+    if top == bottom <= kernel[0] // 2 and left == right <= kernel[1] // 2:  # as engines that trace this like it
+        rest = [top, left]
+    else:
+        maps = F.pad(maps, (left, right, top, bottom), value=float("-inf"))
+    return F.max_pool2d(maps, list(kernel), stride, rest).permute(0, 2, 3, 1).contiguous()
 
 
 def _fake(x: torch.Tensor, kernel: Sequence[int], stride: int, padding: Sequence[int]) -> torch.Tensor:
