@@ -1,8 +1,8 @@
 // linear_quantized: y = activation(x W^T + bias), the product in bytes or words (see
 // core/linear_quantized.h).
 //
-// Bound by vpdpbusd (vpdpwssd) throughput. A task quantises a tile of rows into L1 and takes it through all
-// panels; a panel (24 KB at K = 384) stays in L1 while row blocks pass over it.
+// Bound by vpdpbusd (vpdpwssd) throughput. A task quantises a tile of rows into L1 and takes it
+// through all panels; a panel (24 KB at K = 384) stays in L1 while row blocks pass over it.
 //
 // One core of a Zen 5, register-loop peak 1,145 GOP/s: the inner loop runs at 99 % of it; with
 // quantising and dequantising 950 at (1024, 384, 1152) (83 %), 1,000 at (1576, 768, 2304) (87 %).

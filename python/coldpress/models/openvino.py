@@ -109,7 +109,7 @@ def _graph(network: nn.Module, example: torch.Tensor) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes are fixed, and meant to be
+        warnings.simplefilter("ignore")  # of tracing: that sizes are fixed, as they are meant to be
         decoder = TorchScriptPythonDecoder(network, example_input=(example,))
     frontend = FrontEndManager().load_by_framework("pytorch")
     graph = frontend.convert(frontend.load(decoder))
