@@ -82,7 +82,7 @@ def test_several_outputs_come_from_one_pass(minilm: Path, tmp_path: Path) -> Non
 def test_the_certificate_is_measured_and_refuses(extractor: Extractor) -> None:
     texts = [f"text number {i} about {i * i}" for i in range(30)]
     inputs = take_sample(extractor._preprocess, texts, extractor._preprocess(texts), 30)
-    certificate = certify(extractor._compute, inputs, "fp32")
+    certificate = certify(extractor._compute, inputs)
     assert certificate.passed
     assert certificate.samples == 30
     assert 0 < certificate.max_abs_error < 1e-5
@@ -93,7 +93,7 @@ def test_the_certificate_is_measured_and_refuses(extractor: Extractor) -> None:
             return {name: values + noise for name, values in super().__call__(batch).items()}
 
     noisy = Noisy(extractor.model, extractor.outputs, extractor.device)
-    refused = certify(noisy, inputs, "fp32")
+    refused = certify(noisy, inputs)
     assert not refused.passed
     with pytest.raises(CertificateError, match="too far from the fp32 reference"):
         require(refused)

@@ -16,7 +16,7 @@ from coldpress.bench.preparing import decoding_alone, tokenizing_alone
 from coldpress.bench.stages import Facts, Stage, stages_of, steady_bottleneck, steady_s
 from coldpress.bench.work import flop_per_item
 from coldpress.data.source import Limited, Source
-from coldpress.engine import Computer, Summary, parse_outputs
+from coldpress.engine import Computer, Summary, calibrated, parse_outputs
 from coldpress.engine.precision import AVAILABLE
 from coldpress.errors import CertificateError, ColdpressError
 from coldpress.extractor import Extractor
@@ -97,14 +97,16 @@ def measure_model(model: LoadedModel, source: Source, limits: Limits, directory:
         raise ColdpressError(f"{source.name}: no item that this model can embed; nothing to measure")
     outputs, modality = parse_outputs("pooled", model.backbone.depth), model.backbone.modality
     probe = inputs[:PROBE_ITEMS]
-    flop = flop_per_item(model.backbone, probe, outputs) / _size(probe)
     loaded, modes, facts = model, list[Mode](), None
-    for name in (name for name in AVAILABLE if name in model.backbone.precisions):
+    for name in (name for name in AVAILABLE if name in model.backbone.runnable()):
         if modes and model.reload is not None:
             loaded = replace(model, backbone=model.reload())
+        if name in model.backbone.calibrated:
+            loaded = calibrated(loaded, outputs, probe)
         compute = Computer(loaded, outputs, torch.device("cpu"), name, limits.threads)
         if facts is None:
             inputs = inputs[: _affordable(compute, inputs)]
+            flop = flop_per_item(compute.backbone, probe, outputs) / _size(probe)
             facts = Facts(modality, flop * _size(inputs), *_preparing(model, contents[: len(inputs)], limits.threads))
         modes.append(_measure_mode(loaded, compute, inputs, Limited(source, len(inputs)), limits, facts, directory))
     assert facts is not None
@@ -158,7 +160,9 @@ def _measure_mode(
     begin = time.perf_counter()
     compute(inputs)
     engine_per_s = len(inputs) / (time.perf_counter() - begin)
-    extractor = Extractor(model, device="cpu", precision=compute.precision, threads=limits.threads)
+    extractor = Extractor(
+        model, device="cpu", precision=compute.precision, threads=limits.threads, calibration=model.calibration
+    )
     run, peak = None, limits.peak(compute.precision)
     with TemporaryDirectory(prefix=".coldpress-bench-", dir=directory) as scratch:
         try:
