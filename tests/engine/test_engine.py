@@ -79,7 +79,8 @@ def test_several_outputs_come_from_one_pass(minilm: Path, tmp_path: Path) -> Non
     assert np.array_equal(np.asarray(store.output("layer:3")), single)
 
 
-def test_the_certificate_is_measured_and_refuses(extractor: Extractor) -> None:
+def test_the_certificate_is_measured_and_refuses(minilm: Path) -> None:
+    extractor = Extractor(minilm, device="cpu", precision="fp32")
     texts = [f"text number {i} about {i * i}" for i in range(30)]
     inputs = take_sample(extractor._preprocess, texts, extractor._preprocess(texts), 30)
     certificate = certify(extractor._compute, inputs)

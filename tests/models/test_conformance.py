@@ -87,7 +87,7 @@ def without_data(subject: Subject) -> set[str]:
     return set(subject.loaded.backbone.precisions) - set(subject.loaded.backbone.calibrated)
 
 
-@pytest.mark.parametrize(("precision", "cosine"), [("int16", 0.99999), ("int8", 0.97)])
+@pytest.mark.parametrize(("precision", "cosine"), [("int16", 0.99999), ("int8", 0.96)])
 def test_integers_are_close_and_as_independent_as_fp32(subject: Subject, precision: str, cosine: float) -> None:
     """Tiny random networks are the worst case: few values to average the rounding over."""
     if precision not in without_data(subject):
