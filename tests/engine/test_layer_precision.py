@@ -178,12 +178,12 @@ def test_auto_rescues_int8_on_the_data_of_a_run(outliers: Path, news: list[str],
     assert summary.precision == extractor.precision == "int8"
     assert summary.layer_precision.keys() <= PLANTED
     store = EmbeddingStore(tmp_path / "store")
-    assert store.fingerprint == extractor.fingerprint
+    assert store.fingerprint.digest == extractor.fingerprint.digest
     assert store.certificate == summary.certificate
     assert summary.certificate is not None
     assert summary.certificate.layer_precision == extractor.layer_precision == summary.layer_precision != {}
     again = pickle.loads(pickle.dumps(extractor))
-    assert again.fingerprint == extractor.fingerprint
+    assert again.fingerprint.digest == extractor.fingerprint.digest
     assert np.array_equal(again.embed(news[:5]), np.asarray(store.embeddings[:5]))
     trials = Extractor(outliers, device="cpu").compare(news)
     assert [trial.mode for trial in trials] == ["int8", summary.label, "int16", "fp32"]

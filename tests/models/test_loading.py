@@ -89,7 +89,7 @@ Break = Callable[[Path], object]
         (lambda d: change(d, "config.json", model_type="nosuch"), ["cannot load", "nosuch"]),
         (lambda d: change(d, "config.json", num_hidden_layers=3), ["missing: encoder.layer.2.", "and 11 more"]),
         (lambda d: change(d, "config.json", num_hidden_layers=1), ["unexpected: encoder.layer.1.", "and 11 more"]),
-        (lambda d: change(d, "config.json", hidden_size=48), ["wrong shape", "is (30, 24), not (30, 48)"]),
+        (lambda d: change(d, "config.json", hidden_size=48), ["wrong shape", "is (24, 24), not (48, 48)"]),
         (lambda d: (d / "vocab.txt").unlink(), ["how inputs are prepared", "tokenizer.json or vocab.txt"]),
         (lambda d: (d / "model.safetensors").unlink(), ["has no weights; expected model.safetensors"]),
         (lambda d: truncate(d / "model.safetensors"), ["model.safetensors cannot be read", "complete?"]),

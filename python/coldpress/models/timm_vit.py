@@ -78,7 +78,7 @@ def read_timm_config(config: Mapping[str, Any]) -> VisionConfig:
         special=special,
         registers=registers,
         positioned=0 if args["no_embed_class"] else special + registers,
-        activation=activation_named(_ACTIVATIONS.get(act, act)),
+        activation="silu" if giant else activation_named(_ACTIVATIONS.get(act, act)),
         eps=1e-5 if name["variant"] in ("clip", "clip_quickgelu") else 1e-6,
         gated=giant,
         layer_scale=bool(args["init_values"]),
