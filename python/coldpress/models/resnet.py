@@ -103,6 +103,9 @@ class Block(nn.Module):
 class ResNet(ConvolutionalBackbone):
     """The network without its classifier."""
 
+    precisions = ("fp32",)  # in int8 the vectors of some weights came out as zero
+    calibrated = ()
+
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
         self.config, self.width, self.depth = config, config.widths[-1], len(config.widths)
