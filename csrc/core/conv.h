@@ -259,19 +259,7 @@ void conv_panel(const ConvPanel& t, int64_t pixel, int64_t pixels) {
 
 // Output pixels [pixel, pixel + pixels) of one panel.
 inline void convolve(Activation activation, const ConvPanel& t, int64_t pixel, int64_t pixels) {
-#define CASE(name)       \
-  case Activation::name: \
-    return conv_panel<Activation::name>(t, pixel, pixels);
-  switch (activation) {
-    CASE(none)
-    CASE(gelu)
-    CASE(gelu_tanh)
-    CASE(relu)
-    CASE(relu6)
-    CASE(quick_gelu)
-    CASE(silu)
-  }
-#undef CASE
+  with_activation(activation, [&](auto known) { conv_panel<known()>(t, pixel, pixels); });
 }
 
 }  // namespace

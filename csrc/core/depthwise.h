@@ -188,19 +188,8 @@ inline void depthwise_row(const float* const* rows, const Conv& conv, const Dept
 inline void depthwise_row(Activation activation, const float* const* rows, const Conv& conv,
                           const DepthwisePart& part, const float* taps, const float* bias,
                           float* out) {
-#define CASE(name)       \
-  case Activation::name: \
-    return depthwise_row<Activation::name>(rows, conv, part, taps, bias, out);
-  switch (activation) {
-    CASE(none)
-    CASE(gelu)
-    CASE(gelu_tanh)
-    CASE(relu)
-    CASE(relu6)
-    CASE(quick_gelu)
-    CASE(silu)
-  }
-#undef CASE
+  with_activation(activation,
+                  [&](auto known) { depthwise_row<known()>(rows, conv, part, taps, bias, out); });
 }
 
 }  // namespace

@@ -114,19 +114,9 @@ template <class F>
 inline void linear_rows(Activation activation, const QuantizedRows& x, int64_t rows,
                         const QuantizedWeights& w, int64_t first, int64_t last, float* out,
                         int64_t out_stride) {
-#define CASE(name)       \
-  case Activation::name: \
-    return linear_rows<F, Activation::name>(x, rows, w, first, last, out, out_stride);
-  switch (activation) {
-    CASE(none)
-    CASE(gelu)
-    CASE(gelu_tanh)
-    CASE(relu)
-    CASE(relu6)
-    CASE(quick_gelu)
-    CASE(silu)
-  }
-#undef CASE
+  with_activation(activation, [&](auto known) {
+    linear_rows<F, known()>(x, rows, w, first, last, out, out_stride);
+  });
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // Transcendental functions on Vec, to about one unit in the last place.
 #pragma once
 
+#include <type_traits>
+
 #include "core/kernel.h"
 #include "core/simd.h"
 
@@ -93,6 +95,24 @@ inline Vec activate(Activation activation, Vec x) {
       return times_sigmoid(x, x);
   }
   return x;
+}
+
+// run(constant), the activation being known to the compiler: no epilogue decides anything.
+template <class Run>
+inline void with_activation(Activation activation, Run&& run) {
+#define CASE(name)       \
+  case Activation::name: \
+    return run(std::integral_constant<Activation, Activation::name>{});
+  switch (activation) {
+    CASE(none)
+    CASE(gelu)
+    CASE(gelu_tanh)
+    CASE(relu)
+    CASE(relu6)
+    CASE(quick_gelu)
+    CASE(silu)
+  }
+#undef CASE
 }
 
 }  // namespace

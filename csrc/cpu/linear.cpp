@@ -44,19 +44,9 @@ void panel(const float* x, int64_t rows, int64_t K, const float* packed, const f
 
 void linear_panel(const float* x, int64_t rows, int64_t K, const float* packed, const float* bias,
                   int64_t columns, Activation activation, float* out, int64_t out_stride) {
-#define CASE(name)       \
-  case Activation::name: \
-    return panel<Activation::name>(x, rows, K, packed, bias, columns, out, out_stride);
-  switch (activation) {
-    CASE(none)
-    CASE(gelu)
-    CASE(gelu_tanh)
-    CASE(relu)
-    CASE(relu6)
-    CASE(quick_gelu)
-    CASE(silu)
-  }
-#undef CASE
+  with_activation(activation, [&](auto known) {
+    panel<known()>(x, rows, K, packed, bias, columns, out, out_stride);
+  });
 }
 
 }  // namespace coldpress::COLDPRESS_ISA_LEVEL

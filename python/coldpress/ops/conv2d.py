@@ -8,13 +8,12 @@ https://arxiv.org/abs/1410.0759, rows gathered through pointers as in Dukhan, *T
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from torch.nn import functional as F
 
 from coldpress.ops._define import define
-from coldpress.ops.linear import PANEL, Activation, activate, pack_weight, unpack_weight
+from coldpress.ops.linear import PANEL, Activation, activate, check_activation, pack_weight, unpack_weight
 
 
 def pack_conv_weight(weight: torch.Tensor) -> torch.Tensor:
@@ -118,6 +117,5 @@ def conv2d(
     if residual is not None and residual.shape != (len(x), height, width, bias.numel()):
         expected = (len(x), height, width, bias.numel())
         raise ValueError(f"conv2d: got residual {tuple(residual.shape)}, expected {expected} as the output")
-    if activation not in get_args(Activation):
-        raise ValueError(f"conv2d: got activation {activation!r}, expected one of {', '.join(get_args(Activation))}")
+    check_activation("conv2d", activation)
     return _conv2d(x, packed, bias, residual, kernel, stride, padding, activation)  # type: ignore[no-any-return]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from torch.nn import functional as F
 
 from coldpress.ops._define import define
 from coldpress.ops.conv2d import output_size
-from coldpress.ops.linear import Activation, activate
+from coldpress.ops.linear import Activation, activate, check_activation
 
 LARGEST_WINDOW = 16
 """Rows of a window, at most; csrc/core/conv_shape.h knows the same number."""
@@ -102,8 +101,5 @@ def depthwise_conv2d(
         raise ValueError(
             f"depthwise_conv2d: got images {tuple(x.shape[1:3])}, padding {padding}; expected to hold {kernel}"
         )
-    if activation not in get_args(Activation):
-        raise ValueError(
-            f"depthwise_conv2d: got activation {activation!r}, expected one of {', '.join(get_args(Activation))}"
-        )
+    check_activation("depthwise_conv2d", activation)
     return _depthwise_conv2d(x, taps, bias, kernel, stride, dilation, padding, activation)  # type: ignore[no-any-return]

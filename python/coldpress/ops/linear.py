@@ -31,6 +31,12 @@ def unpack_weight(packed: torch.Tensor, columns: int) -> torch.Tensor:
     return packed.transpose(1, 2).reshape(-1, packed.shape[1])[:columns]
 
 
+def check_activation(op: str, activation: str) -> None:
+    """Refuse an unknown activation; raises ValueError."""
+    if activation not in get_args(Activation):
+        raise ValueError(f"{op}: got activation {activation!r}, expected one of {', '.join(get_args(Activation))}")
+
+
 def activate(x: torch.Tensor, activation: str) -> torch.Tensor:
     """Apply one of the activations in plain torch."""
     if activation == "none":
@@ -85,6 +91,5 @@ def linear(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, activation
             f"linear: got x {tuple(x.shape)}, packed {tuple(packed.shape)}, bias {tuple(bias.shape)}; "
             f"expected (M, K), (ceil(N / {PANEL}), K, {PANEL}), (N,)"
         )
-    if activation not in get_args(Activation):
-        raise ValueError(f"linear: got activation {activation!r}, expected one of {', '.join(get_args(Activation))}")
+    check_activation("linear", activation)
     return _linear(x, packed, bias, activation)  # type: ignore[no-any-return]

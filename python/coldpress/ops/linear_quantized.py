@@ -11,13 +11,13 @@ Source: per-row asymmetric activations as in Yao et al., *ZeroQuant* (2022), htt
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch.nn import functional as F
 
 from coldpress.ops._define import define
-from coldpress.ops.linear import Activation, activate
+from coldpress.ops.linear import Activation, activate, check_activation
 
 PANEL = 64
 """Columns of a weight panel; csrc/core/quantized.h knows the same number."""
@@ -121,8 +121,7 @@ def check_quantized(name: str, K: int, weight: QuantizedWeight, bias: torch.Tens
         )
     if not 0 < K <= MAX_FEATURES:
         raise ValueError(f"{name}: got rows of {K} values, expected 1 to {MAX_FEATURES}")
-    if activation not in get_args(Activation):
-        raise ValueError(f"{name}: got activation {activation!r}, expected one of {', '.join(get_args(Activation))}")
+    check_activation(name, activation)
 
 
 def check_alike(name: str, first: QuantizedWeight, second: QuantizedWeight) -> None:
