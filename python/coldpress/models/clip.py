@@ -12,19 +12,21 @@ https://github.com/mlfoundations/open_clip/blob/v3.2.0/src/open_clip/model.py (M
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from coldpress import ops
 from coldpress.errors import ModelError
-from coldpress.models.base import Backbone, WeightMap
+from coldpress.models import towers
+from coldpress.models.base import WeightMap
 from coldpress.models.names import activation_named, required
 from coldpress.models.tensor_names import BlockNames
-from coldpress.models.text_tower import TextConfig, TextNames, TextTower, adapt_text, map_text
-from coldpress.models.vision import VisionConfig, VisionNames, VisionTower, adapt_tower, map_tower, square
-from coldpress.types import ImageSpec, Modality, Spec
+from coldpress.models.text_tower import TextConfig, TextNames
+from coldpress.models.towers import Config
+from coldpress.models.vision import VisionConfig, VisionNames, square
+from coldpress.types import Modality, Spec
 
 MODEL_TYPES = frozenset({"clip", "clip_vision_model", "clip_text_model", "open_clip"})
 PREFIXES: Mapping[Modality, tuple[str, ...]] = {"image": ("vision_model.",), "text": ("text_model.", "text.")}
@@ -52,15 +54,6 @@ _TEXT: Mapping[str, Any] = {
 _PATCHES, _OPEN_PATCHES = "embeddings.patch_embedding", "visual.conv1"
 _OPEN_VISION = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
 _OPEN_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "hf_tokenizer_name", "tokenizer_kwargs"}
-_BLOCKS = BlockNames(
-    block="encoder.layers.{}",
-    qkv=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    out="self_attn.out_proj",
-    attention_norm="layer_norm1",
-    mlp_norm="layer_norm2",
-    up="mlp.fc1",
-    down="mlp.fc2",
-)
 _OPEN_BLOCKS = BlockNames(
     block="transformer.resblocks.{}",
     qkv=("attn.in_proj_",),
@@ -71,7 +64,7 @@ _OPEN_BLOCKS = BlockNames(
     down="mlp.c_proj",
 )
 _VISION_NAMES = VisionNames(
-    blocks=_BLOCKS,
+    blocks=towers.BLOCKS,
     patch=_PATCHES,
     special=("embeddings.class_embedding",),
     positions="embeddings.position_embedding.weight",
@@ -92,7 +85,7 @@ _OPEN_VISION_NAMES = VisionNames(
     flat=True,
 )
 _TEXT_NAMES = TextNames(
-    blocks=_BLOCKS,
+    blocks=towers.BLOCKS,
     words="embeddings.token_embedding.weight",
     positions="embeddings.position_embedding.weight",
     norm="final_layer_norm",
@@ -107,7 +100,8 @@ _OPEN_TEXT_NAMES = TextNames(
     transposed=True,
 )
 
-Config = VisionConfig | TextConfig
+build = towers.build
+describe = towers.describe
 
 
 def read_config(config: Mapping[str, Any], modality: Modality) -> Config:
@@ -185,28 +179,15 @@ def _read_open_clip(config: Mapping[str, Any], modality: Modality) -> Config:
     )
 
 
-def build(config: Config, spec: Spec) -> Backbone:
-    """Make the backbone, its weights still empty."""
-    if isinstance(config, TextConfig):
-        return TextTower(config)
-    assert isinstance(spec, ImageSpec)
-    return VisionTower(config, spec)
-
-
-def describe(config: Config) -> dict[str, Any]:
-    """What of the configuration belongs into the fingerprint."""
-    return asdict(config)
-
-
 def adapt(tensors: dict[str, torch.Tensor], config: Config, spec: Spec) -> dict[str, torch.Tensor]:
     """Bring the checkpoint into our layout."""
-    if isinstance(config, TextConfig):
-        return adapt_text(tensors, config, _OPEN_TEXT_NAMES if config.layout else _TEXT_NAMES)
-    return adapt_tower(tensors, config, spec, _OPEN_VISION_NAMES if config.layout else _VISION_NAMES)
+    return towers.adapt_either(tensors, config, spec, *_names(config))
 
 
 def weight_map(config: Config) -> WeightMap:
     """Where each parameter comes from, after `adapt`."""
-    if isinstance(config, TextConfig):
-        return map_text(config, _OPEN_TEXT_NAMES if config.layout else _TEXT_NAMES)
-    return map_tower(config, _OPEN_VISION_NAMES if config.layout else _VISION_NAMES)
+    return towers.map_either(config, *_names(config))
+
+
+def _names(config: Config) -> tuple[VisionNames, TextNames]:
+    return (_OPEN_VISION_NAMES, _OPEN_TEXT_NAMES) if config.layout else (_VISION_NAMES, _TEXT_NAMES)

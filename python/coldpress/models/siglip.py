@@ -11,17 +11,18 @@ https://github.com/huggingface/transformers/blob/v5.0.0/src/transformers/models/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from coldpress.models.base import Backbone, WeightMap
+from coldpress.models import towers
+from coldpress.models.base import WeightMap
 from coldpress.models.names import activation_named
-from coldpress.models.tensor_names import BlockNames
-from coldpress.models.text_tower import TextConfig, TextNames, TextTower, adapt_text, map_text
-from coldpress.models.vision import VisionConfig, VisionNames, VisionTower, adapt_tower, map_tower, square
-from coldpress.types import ImageSpec, Modality, Spec
+from coldpress.models.text_tower import TextConfig, TextNames
+from coldpress.models.towers import Config
+from coldpress.models.vision import VisionConfig, VisionNames, square
+from coldpress.types import Modality, Spec
 
 MODEL_TYPES = frozenset({"siglip", "siglip_vision_model", "siglip_text_model"})
 PREFIXES: Mapping[Modality, tuple[str, ...]] = {"image": ("vision_model.",), "text": ("text_model.",)}
@@ -41,17 +42,8 @@ _SIZES: Mapping[str, Any] = {
 }  # fmt: skip
 """What transformers leaves out of a ``config.json`` that has these values."""
 
-_BLOCKS = BlockNames(
-    block="encoder.layers.{}",
-    qkv=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    out="self_attn.out_proj",
-    attention_norm="layer_norm1",
-    mlp_norm="layer_norm2",
-    up="mlp.fc1",
-    down="mlp.fc2",
-)
 _VISION_NAMES = VisionNames(
-    blocks=_BLOCKS,
+    blocks=towers.BLOCKS,
     patch="embeddings.patch_embedding",
     positions="embeddings.position_embedding.weight",
     norm="post_layernorm",
@@ -66,7 +58,7 @@ _VISION_NAMES = VisionNames(
     flat=True,
 )
 _TEXT_NAMES = TextNames(
-    blocks=_BLOCKS,
+    blocks=towers.BLOCKS,
     words="embeddings.token_embedding.weight",
     positions="embeddings.position_embedding.weight",
     norm="final_layer_norm",
@@ -74,7 +66,8 @@ _TEXT_NAMES = TextNames(
     bias="head.bias",
 )
 
-Config = VisionConfig | TextConfig
+build = towers.build
+describe = towers.describe
 
 
 def read_config(config: Mapping[str, Any], modality: Modality) -> Config:
@@ -113,29 +106,12 @@ def read_config(config: Mapping[str, Any], modality: Modality) -> Config:
     )
 
 
-def build(config: Config, spec: Spec) -> Backbone:
-    """Make the backbone, its weights still empty."""
-    if isinstance(config, TextConfig):
-        return TextTower(config)
-    assert isinstance(spec, ImageSpec)
-    return VisionTower(config, spec)
-
-
-def describe(config: Config) -> dict[str, Any]:
-    """What of the configuration belongs into the fingerprint."""
-    return asdict(config)
-
-
 def adapt(tensors: dict[str, torch.Tensor], config: Config, spec: Spec) -> dict[str, torch.Tensor]:
     """Bring the checkpoint into our layout."""
-    if isinstance(config, TextConfig):
-        return adapt_text(tensors, config, _TEXT_NAMES)
-    return adapt_tower(tensors, config, spec, _VISION_NAMES)
+    return towers.adapt_either(tensors, config, spec, _VISION_NAMES, _TEXT_NAMES)
 
 
 def weight_map(config: Config) -> WeightMap:
     """Where each parameter comes from, after `adapt`."""
-    if isinstance(config, TextConfig):
-        return map_text(config, _TEXT_NAMES)
-    names = _VISION_NAMES if config.pooling == "attention" else replace(_VISION_NAMES, probe="", pool={})
-    return map_tower(config, names)
+    pools = isinstance(config, TextConfig) or config.pooling == "attention"
+    return towers.map_either(config, _VISION_NAMES if pools else replace(_VISION_NAMES, probe="", pool={}), _TEXT_NAMES)
