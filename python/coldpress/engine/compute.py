@@ -17,6 +17,7 @@ import torch
 from coldpress.engine.plan import batch_inputs
 from coldpress.errors import ColdpressError
 from coldpress.models import Backbone, LoadedModel
+from coldpress.models.openvino import Calibrated
 from coldpress.models.workers import single_threaded_workers
 from coldpress.ops import ReferenceMode
 from coldpress.types import Batch, Failed, ImageBatch, ImageInput, ModelInput, Output, TextBatch, TextInput
@@ -42,7 +43,7 @@ class Computer:
     model : its backbone is packed for `precision` here; one that was packed for another is loaded again.
     outputs : what to take from it.
     device : where it runs.
-    precision : ``fp32`` or ``int8``.
+    precision : one of the backbone's.
     threads : CPU threads while it computes; None leaves torch's own setting.
     layer_precision : another precision for some layers, by name.
     """
@@ -131,7 +132,9 @@ class Computer:
 def calibrated(model: LoadedModel, outputs: Sequence[Output], inputs: Sequence[ModelInput]) -> LoadedModel:
     """Return the model with what its lower precision needs to know about the data, from some of them."""
     cpu = torch.device("cpu")
-    return replace(model, calibration=_prepared(model, cpu, "fp32", {}, ()).calibrate(collate(inputs, cpu), outputs))
+    backbone = _prepared(model, cpu, "fp32", {}, ())
+    assert isinstance(backbone, Calibrated)
+    return replace(model, calibration=backbone.calibrate(collate(inputs, cpu), outputs))
 
 
 def _prepared(
@@ -143,7 +146,7 @@ def _prepared(
 ) -> Backbone:
     """Return the model's backbone packed for a precision, loaded again where it is packed for another."""
     backbone = model.backbone
-    if precision in backbone.calibrated and backbone.prepared != precision:
+    if isinstance(backbone, Calibrated) and precision in backbone.calibrated:
         if model.calibration is None:
             raise ColdpressError(
                 f"{precision} of {model.name} has to see some data first: call certify(items) or embed a source"

@@ -64,14 +64,6 @@ class Backbone(nn.Module, ABC):
         """Precisions whose packages are installed: those that ``auto`` may try."""
         return self.precisions
 
-    def calibrate(self, batch: Batch, outputs: Sequence[Output]) -> Calibration:
-        """Return what :meth:`quantized` needs to know about the data."""
-        raise NotImplementedError
-
-    def quantized(self, calibration: Calibration, outputs: Sequence[Output]) -> Backbone:
-        """Return the same network in the precision that is calibrated, prepared."""
-        raise NotImplementedError
-
     def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
         """Pack weights for the device they lie on and for one arithmetic; called once, after loading and moving.
 
@@ -122,7 +114,32 @@ class LoadedModel:
     calibration: Calibration | None = None
 
 
-def rows_wanted(
+def run_blocks(
+    backbone: Backbone,
+    x: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    outputs: Sequence[Output],
+    block: Callable[[int, torch.Tensor, torch.Tensor | None], torch.Tensor],
+) -> dict[int | None, torch.Tensor]:
+    """Run as many blocks as the outputs need, and return what is wanted of them, by layer; None is the last one.
+
+    ``block(i, x, rows)`` runs block i from 0 on, for the tokens `rows` alone where it is not None: of the last block
+    that runs no more is computed than the pooling asks for.
+    """
+    wanted = {output.layer for output in outputs}
+    last = backbone.depth if None in wanted else max(layer for layer in wanted if layer is not None)
+    rows = _rows_wanted(outputs, last, cu_seqlens, backbone)
+    layers: dict[int | None, torch.Tensor] = {}
+    for number in range(1, last + 1):
+        x = block(number - 1, x, rows if number == last else None)
+        if number in wanted:
+            layers[number] = x
+    if None in wanted:
+        layers[None] = x
+    return layers
+
+
+def _rows_wanted(
     outputs: Sequence[Output], last: int, cu_seqlens: torch.Tensor, backbone: Backbone
 ) -> torch.Tensor | None:
     """Index of the one token of each sequence that block number `last` is wanted for; None if it is wanted for more."""
@@ -141,7 +158,7 @@ def pool_tokens(
     A mean leaves out the first `prefix` tokens of equal sequences.
     """
     pooling = backbone.pooling if output.pooling == "model" else output.pooling
-    if len(tokens) == len(cu_seqlens) - 1:  # see rows_wanted
+    if len(tokens) == len(cu_seqlens) - 1:  # see run_blocks
         cu_seqlens = torch.arange(len(tokens) + 1, dtype=torch.int32, device=tokens.device)
     if pooling == "mean" and prefix:
         B = len(cu_seqlens) - 1

@@ -10,14 +10,13 @@ from torch import nn
 
 from coldpress import ops
 from coldpress.errors import ModelError
-from coldpress.models import openvino
-from coldpress.models.base import Backbone, Calibration
+from coldpress.models.openvino import Calibrated
 from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
 
 FeatureMaps = Mapping[int | None, torch.Tensor]
 
 
-class ConvolutionalBackbone(Backbone):
+class ConvolutionalBackbone(Calibrated):
     """Turns the feature maps (B, height, width, C) of a family into one vector an image.
 
     `mean` is the average over the image, and `pooled` what the model itself makes of that; there is no class token.
@@ -29,21 +28,11 @@ class ConvolutionalBackbone(Backbone):
     precisions: tuple[str, ...] = ("fp32", "int8")
     calibrated: tuple[str, ...] = ("int8",)
 
-    def runnable(self) -> tuple[str, ...]:
-        """Precisions whose packages are installed."""
-        missing = () if openvino.installed() else self.calibrated
-        return tuple(precision for precision in self.precisions if precision not in missing)
-
-    def calibrate(self, batch: Batch, outputs: Sequence[Output]) -> Calibration:
-        """Return the ranges of activations on some images; raises MissingExtra without OpenVINO."""
-        assert isinstance(batch, ImageBatch)
-        return openvino.calibrate(_Traced(self, outputs), batch.pixels)
-
-    def quantized(self, calibration: Calibration, outputs: Sequence[Output]) -> Backbone:
-        """Return the same network in int8."""
+    def traceable(self, outputs: Sequence[Output]) -> nn.Module:
+        """Return the network for one image, in plain torch."""
         if self.prepared is None:
             self.prepare()
-        return openvino.QuantizedNetwork(_Traced(self, outputs), self, outputs, calibration)
+        return _Traced(self, outputs)
 
     @abstractmethod
     def features(self, pixels: torch.Tensor, layers: Collection[int | None]) -> FeatureMaps:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from coldpress import ops
 from coldpress.layers import LayerNorm, PostNormBlock, PreNormBlock, Rotation
-from coldpress.models.base import Backbone, WeightMap, pool_tokens, rows_wanted
+from coldpress.models.base import Backbone, WeightMap, pool_tokens, run_blocks
 from coldpress.models.tensor_names import BlockNames, map_blocks, map_modules
 from coldpress.types import Batch, ImageSpec, Output, Spec, TextBatch
 
@@ -98,16 +98,14 @@ class Encoder(Backbone):
         x = self._embed(batch.ids, places, begins)
         rotations = self._rotations(places)
         bias = None if self.biases is None else self.biases.T[:, self.buckets].contiguous()
-        wanted = {output.layer for output in outputs}
-        last = self.depth if None in wanted else max(layer for layer in wanted if layer is not None)
-        rows = rows_wanted(outputs, last, cu_seqlens, self)
-        layers: dict[int | None, torch.Tensor] = {}
-        for number, block in enumerate(self.blocks[:last], start=1):
-            x = block(x, cu_seqlens, rows if number == last else None, rotations[number - 1], bias)
-            if number in wanted:
-                layers[number] = x
-        if None in wanted:
-            layers[None] = x if self.norm is None else self.norm(x)
+
+        def block(i: int, x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+            out: torch.Tensor = self.blocks[i](x, cu_seqlens, rows, rotations[i], bias)
+            return out
+
+        layers = run_blocks(self, x, cu_seqlens, outputs, block)
+        if self.norm is not None and None in layers:
+            layers[None] = self.norm(layers[None])
         return {o.name: pool_tokens(layers[o.layer], cu_seqlens, o, self) for o in outputs}
 
     def _embed(self, ids: torch.Tensor, places: torch.Tensor, begins: torch.Tensor) -> torch.Tensor:

@@ -18,9 +18,9 @@ from torch import nn
 
 from coldpress import ops
 from coldpress.errors import MissingExtra, ModelError
-from coldpress.models import openvino
-from coldpress.models.base import Backbone, Calibration, LoadedModel
+from coldpress.models.base import LoadedModel
 from coldpress.models.folding import folded
+from coldpress.models.openvino import Calibrated
 from coldpress.models.weights import first_few, hash_tensors
 from coldpress.models.workers import single_threaded_workers
 from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, Spec
@@ -28,7 +28,7 @@ from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, Spec
 Vectors = Mapping[str, torch.Tensor]
 
 
-class Generic(Backbone):
+class Generic(Calibrated):
     """Wraps a module; `run` maps one item to the vector of each output."""
 
     batch_parallel = False
@@ -48,19 +48,9 @@ class Generic(Backbone):
             self.exact, self.module = self.module, folded(self.module, self.module.example())
         super().prepare(precision, layer_precision)
 
-    def runnable(self) -> tuple[str, ...]:
-        """Precisions whose packages are installed."""
-        return self.precisions if openvino.installed() else ("fp32",)
-
-    def calibrate(self, batch: Batch, outputs: Sequence[Output]) -> Calibration:
-        """Return the ranges of activations on some images; raises MissingExtra without OpenVINO."""
-        if not isinstance(batch, ImageBatch):
-            raise ModelError("texts do not calibrate a network")
-        return openvino.calibrate(_Traced(self, outputs), batch.pixels)
-
-    def quantized(self, calibration: Calibration, outputs: Sequence[Output]) -> Backbone:
-        """Return the same network in int8."""
-        return openvino.QuantizedNetwork(_Traced(self, outputs), self, outputs, calibration)
+    def traceable(self, outputs: Sequence[Output]) -> nn.Module:
+        """Return the network for one image, its normalisations not folded."""
+        return _Traced(self, outputs)
 
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
         """Return each output as (B, D) float32."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,29 @@ _LEVELS = 255
 def installed() -> bool:
     """Whether the package is there."""
     return importlib.util.find_spec("openvino") is not None
+
+
+class Calibrated(Backbone):
+    """A backbone for images whose lower precision has to see some data first, and runs in OpenVINO."""
+
+    @abstractmethod
+    def traceable(self, outputs: Sequence[Output]) -> nn.Module:
+        """Return a module in plain torch that maps pixels (height, width, 3) uint8 to one vector for each output."""
+
+    def runnable(self) -> tuple[str, ...]:
+        """Precisions whose packages are installed."""
+        missing = () if installed() else self.calibrated
+        return tuple(precision for precision in self.precisions if precision not in missing)
+
+    def calibrate(self, batch: Batch, outputs: Sequence[Output]) -> Calibration:
+        """Return what :meth:`quantized` needs to know about the data; raises MissingExtra without OpenVINO."""
+        if not isinstance(batch, ImageBatch):
+            raise ModelError("texts do not calibrate a network")
+        return calibrate(self.traceable(outputs), batch.pixels)
+
+    def quantized(self, calibration: Calibration, outputs: Sequence[Output]) -> QuantizedNetwork:
+        """Return the same network in the precision that is calibrated, prepared."""
+        return QuantizedNetwork(self.traceable(outputs), self, outputs, calibration)
 
 
 class QuantizedNetwork(Backbone):

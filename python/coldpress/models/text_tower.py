@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from coldpress import ops
 from coldpress.layers import LayerNorm, Linear, PreNormBlock
-from coldpress.models.base import Backbone, WeightMap, pool_tokens, rows_wanted
+from coldpress.models.base import Backbone, WeightMap, pool_tokens, run_blocks
 from coldpress.models.tensor_names import BlockNames, map_blocks, map_modules
 from coldpress.models.weights import expect_shapes
 from coldpress.types import Batch, Output, TextBatch
@@ -85,16 +85,14 @@ class TextTower(Backbone):
         begins = batch.cu_seqlens[:-1].repeat_interleave(batch.cu_seqlens.diff())
         places = torch.arange(len(batch.ids), device=begins.device) - begins
         x = F.embedding(batch.ids, self.words) + F.embedding(places, self.positions)
-        wanted = {output.layer for output in outputs}
-        last = self.depth if None in wanted else max(layer for layer in wanted if layer is not None)
-        rows = rows_wanted(outputs, last, batch.cu_seqlens, self)
-        layers: dict[int | None, torch.Tensor] = {}
-        for number, block in enumerate(self.blocks[:last], start=1):
-            x = block(x, batch.cu_seqlens, rows if number == last else None)
-            if number in wanted:
-                layers[number] = x
-        if None in wanted:
-            layers[None] = self.norm(x)
+
+        def block(i: int, x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+            out: torch.Tensor = self.blocks[i](x, batch.cu_seqlens, rows)
+            return out
+
+        layers = run_blocks(self, x, batch.cu_seqlens, outputs, block)
+        if None in layers:
+            layers[None] = self.norm(layers[None])
         return {o.name: self._vector(layers[o.layer], batch.cu_seqlens, o) for o in outputs}
 
     def _vector(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor, output: Output) -> torch.Tensor:

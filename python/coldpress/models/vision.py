@@ -27,7 +27,7 @@ from coldpress.layers import (
     Rotation,
     interpolate_positions,
 )
-from coldpress.models.base import Backbone, WeightMap, pool_tokens, rows_wanted
+from coldpress.models.base import Backbone, WeightMap, pool_tokens, run_blocks
 from coldpress.models.names import required
 from coldpress.models.tensor_names import BlockNames, adapt_blocks, fused_gate_shapes, map_blocks, map_modules, tensor
 from coldpress.models.weights import expect_shapes
@@ -151,16 +151,14 @@ class VisionTower(Backbone):
             x = self.stem_norm(x)
         cu_seqlens = torch.arange(B + 1, dtype=torch.int32, device=x.device) * (len(x) // max(B, 1))
         rotation: Rotation | None = (self.cos.repeat(B, 1), self.sin.repeat(B, 1)) if len(self.cos) else None
-        wanted = {output.layer for output in outputs}
-        last = self.depth if None in wanted else max(layer for layer in wanted if layer is not None)
-        rows = rows_wanted(outputs, last, cu_seqlens, self)
-        layers: dict[int | None, torch.Tensor] = {}
-        for number, block in enumerate(self.blocks[:last], start=1):
-            x = block(x, cu_seqlens, rows if number == last else None, rotation)
-            if number in wanted:
-                layers[number] = x
-        if None in wanted:
-            layers[None] = x if self.config.pool_first else self.norm(x)
+
+        def block(i: int, x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+            out: torch.Tensor = self.blocks[i](x, cu_seqlens, rows, rotation)
+            return out
+
+        layers = run_blocks(self, x, cu_seqlens, outputs, block)
+        if None in layers and not self.config.pool_first:
+            layers[None] = self.norm(layers[None])
         return {o.name: self._vector(layers[o.layer], cu_seqlens, o) for o in outputs}
 
     def _vector(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor, output: Output) -> torch.Tensor:
