@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from coldpress.engine.certificate import Trial, try_mode
+from coldpress.engine.certificate import Trial, speed, try_mode
 from coldpress.engine.compute import Computer, Vectors
 from coldpress.engine.precision import Choice, choose_layers, choose_precision
 from coldpress.engine.sample import Sample
@@ -87,16 +87,19 @@ def attempts(candidates: Sequence[Choice], build: Build, sample: Sample) -> Iter
     build : makes the computer of a choice.
     """
     reference: Vectors | None = None
+    higher: Computer | None = None
     for number, choice in enumerate(candidates):
-        compute = build(choice)
+        compute, higher = higher or build(choice), None
         if reference is None:
             reference = compute.reference(sample.exact)
         plain = Attempt(choice, compute, try_mode(compute, sample, reference))
         yield plain
         if not plain.passed and number + 1 < len(candidates) and not compute.backbone.calibrated:
-            costs = layer_costs(compute, build(candidates[-1]), sample.inputs)
+            higher = build(candidates[number + 1])
+            is_exact = number + 2 == len(candidates)
+            costs = layer_costs(compute, higher if is_exact else build(candidates[-1]), sample.inputs)
             if costs:
-                yield fewest_layers(plain, build(candidates[number + 1]), costs, sample, reference)
+                yield fewest_layers(plain, higher, costs, sample, reference)
 
 
 def fewest_layers(
@@ -158,7 +161,9 @@ def _slower(attempt: Attempt, exact: Choice, build: Build, sample: Sample) -> st
     """Say that a calibrated mode, which runs in somebody else's kernels, is no faster than fp32, if it is not."""
     if attempt.choice.mode not in attempt.compute.backbone.calibrated or exact.mode == attempt.choice.mode:
         return None
-    ours, theirs = attempt.trial.items_per_s, try_mode(build(exact), sample).items_per_s
+    compute = build(exact)
+    compute(sample.inputs)
+    ours, theirs = attempt.trial.items_per_s, speed(compute, sample)
     if ours > theirs:
         return None
     return f"{attempt.choice.mode} is no faster ({ours:.1f} items/s, {exact.mode} {theirs:.1f})"
