@@ -31,10 +31,12 @@ from texts import documentation_paragraphs
 import coldpress
 from coldpress.data import MemorySource
 
-INT8, FP32, DEFAULT = "coldpress int8", "coldpress fp32", "sentence-transformers, default"
+INT8, INT16, FP32 = "coldpress int8", "coldpress int16", "coldpress fp32"
+DEFAULT = "sentence-transformers, default"
 PAIRS = (
     (INT8, "OpenVINO int8, NNCF PTQ"),
     (INT8, "ONNX Runtime int8, dynamic"),
+    (INT16, "OpenVINO fp32"),
     (FP32, "OpenVINO fp32"),
     (FP32, DEFAULT),
     ("coldpress int8, to a store", INT8),
@@ -55,7 +57,8 @@ def main() -> None:
     texts = documentation_paragraphs(options.n + 240)
     calibration, texts = texts[options.n :], texts[: options.n]
     ours = {
-        name: coldpress.Extractor("all-MiniLM-L6-v2", device="cpu", precision=name.split()[-1]) for name in (INT8, FP32)
+        name: coldpress.Extractor("all-MiniLM-L6-v2", device="cpu", precision=name.split()[-1])
+        for name in (INT8, INT16, FP32)
     }
     upstream = SentenceTransformer(str(ours[FP32].model.directory), device="cpu")
     embeds: dict[str, Embed] = {name: extractor.embed for name, extractor in ours.items()}

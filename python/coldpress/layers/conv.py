@@ -14,6 +14,9 @@ Padding = Literal["half", "same", "none"]
 
 Sides = tuple[int, int, int, int]
 
+WINOGRAD_CHANNELS = 16
+"""From how many channels on the products outweigh the transforms."""
+
 
 def padding_sides(padding: Padding, size: tuple[int, int], kernel: int, stride: int, dilation: int = 1) -> Sides:
     """Return top, bottom, left, right for images of `size` (height, width)."""
@@ -59,6 +62,7 @@ class Conv2d(nn.Module):
         super().__init__()
         self.kernel, self.stride, self.dilation, self.padding = kernel, stride, dilation, padding
         self.depthwise, self.norm_eps, self.activation = depthwise, norm_eps, activation
+        self.winograd = not depthwise and (kernel, stride) == (3, 1) and min(inputs, outputs) >= WINOGRAD_CHANNELS
         self.weight = _frozen(torch.empty(outputs, 1 if depthwise else inputs, kernel, kernel))
         if bias:
             self.bias = _frozen(torch.zeros(outputs))
@@ -80,7 +84,8 @@ class Conv2d(nn.Module):
             scale = self.norm_weight.double() / torch.sqrt(self.norm_var.double() + self.norm_eps)
             shift = (shift - self.norm_mean.double()) * scale + self.norm_bias.double()
             weight = weight * scale.view(-1, 1, 1, 1)
-        self.packed = (ops.pack_taps if self.depthwise else ops.pack_conv_weight)(weight.float())
+        pack = ops.pack_winograd_weight if self.winograd else ops.pack_conv_weight
+        self.packed = (ops.pack_taps if self.depthwise else pack)(weight.float())
         self.shift = shift.float()
         self.weight = _frozen(torch.empty(0))
 
@@ -105,6 +110,8 @@ class Conv2d(nn.Module):
                 x, weight, bias,
                 kernel=kernel, stride=self.stride, dilation=self.dilation, padding=sides, activation=self.activation,
             )  # fmt: skip
+        if self.winograd:
+            return ops.winograd_conv2d(x, weight, bias, residual, padding=sides, activation=self.activation)
         return ops.conv2d(
             x, weight, bias, residual,
             kernel=kernel, stride=self.stride, padding=sides, activation=self.activation,

@@ -17,6 +17,7 @@ from coldpress.ops.pool import Pooling, pool
 from coldpress.ops.rope import rope_
 from coldpress.ops.separable_conv2d import Folded, separable_conv2d
 from coldpress.ops.varlen_attention import CAUSAL, EVERYWHERE, Window, varlen_attention
+from coldpress.ops.winograd_conv2d import pack_winograd_weight, winograd_conv2d
 
 _load()
 
@@ -45,6 +46,7 @@ __all__ = [
     "pack_conv_weight",
     "pack_taps",
     "pack_weight",
+    "pack_winograd_weight",
     "pad_pixels",
     "patchify",
     "pool",
@@ -53,4 +55,5 @@ __all__ = [
     "separable_conv2d",
     "unpack_weight",
     "varlen_attention",
+    "winograd_conv2d",
 ]

@@ -53,6 +53,24 @@ def output_size(
     return height // stride + 1, width // stride + 1
 
 
+def check_window(
+    op: str,
+    x: torch.Tensor,
+    bias: torch.Tensor,
+    residual: torch.Tensor | None,
+    kernel: tuple[int, int],
+    stride: int,
+    padding: tuple[int, int, int, int],
+) -> None:
+    """Raise ValueError unless the window fits into the padded images, and the residual is as large as the output."""
+    height, width = output_size(x.shape[1:3], kernel, stride, padding)
+    if height < 1 or width < 1 or min(padding) < 0:
+        raise ValueError(f"{op}: got images {tuple(x.shape[1:3])}, padding {padding}; expected to hold {kernel}")
+    expected = (len(x), height, width, bias.numel())
+    if residual is not None and residual.shape != expected:
+        raise ValueError(f"{op}: got residual {tuple(residual.shape)}, expected {expected} as the output")
+
+
 def _fake(
     x: torch.Tensor,
     packed: torch.Tensor,
@@ -111,11 +129,6 @@ def conv2d(
             f"conv2d: got x {tuple(x.shape)}, packed {tuple(packed.shape)}, bias {tuple(bias.shape)}, kernel {kernel}; "
             f"expected (B, height, width, C), (ceil(N / {PANEL}), h * w * C, {PANEL}), (N,)"
         )
-    height, width = output_size(x.shape[1:3], kernel, stride, padding)
-    if height < 1 or width < 1 or min(padding) < 0:
-        raise ValueError(f"conv2d: got images {tuple(x.shape[1:3])}, padding {padding}; expected to hold {kernel}")
-    if residual is not None and residual.shape != (len(x), height, width, bias.numel()):
-        expected = (len(x), height, width, bias.numel())
-        raise ValueError(f"conv2d: got residual {tuple(residual.shape)}, expected {expected} as the output")
+    check_window("conv2d", x, bias, residual, kernel, stride, padding)
     check_activation("conv2d", activation)
     return _conv2d(x, packed, bias, residual, kernel, stride, padding, activation)  # type: ignore[no-any-return]
