@@ -25,7 +25,7 @@ constexpr float kKeySteps = 4095.0f, kQuerySteps = 4095.0f, kValueSteps = 2047.0
 // Where the parts of a head lie in scratch memory.
 struct WordsHead {
   float* scores;        // (T + 1, 64), later words of probabilities
-  float* transposed;    // (width, 64): queries, then their words; later outputs
+  float* transposed;    // (width, 64): queries, then their words
   int32_t* keys;        // (T, width / 2): words of a token
   int32_t* values;      // (ceil(T / 2), width): words of two tokens
   float* key_scales;    // width
@@ -157,6 +157,37 @@ void softmax_words(float* scores, int64_t T, Vec (&inverse)[V]) {
   for (int v = 0; v < V; ++v) inverse[v] = Vec::set(1.0f) / sum[v];
 }
 
+// out (n, width) = words of probabilities times words of values, the columns in the lanes: no query
+// that is not there, and nothing to transpose.
+template <int V>
+void mix_values(const WordsHead& head, int64_t n, int64_t T, int64_t width, const Vec (&inverse)[V],
+                float* out, int64_t out_stride) {
+  constexpr int64_t kRow = V * kLanes;
+  const auto* probabilities = reinterpret_cast<const int32_t*>(head.scores);
+  const int64_t lanes = round_up(width, kLanes);
+  float factors[kRow];
+  for (int v = 0; v < V; ++v) inverse[v].store(factors + v * kLanes);
+  const auto columns = [&](auto vecs, int64_t d) {
+    const auto finish = [&](int64_t vec) {
+      const int64_t at = d + vec * kLanes;
+      const Vec scale = Vec::load(head.value_scales + at);
+      return [=, &factors](int64_t row, Vec sum) {
+        store_first(sum * (scale * Vec::set(factors[row])), out + row * out_stride + at,
+                    width - at);
+      };
+    };
+    matmul_integer<Words, vecs()>(probabilities, 1, kRow, head.values + d, lanes, n, (T + 1) / 2,
+                                  finish);
+  };
+  int64_t d = 0;
+  for (; d + 4 * kLanes <= lanes; d += 4 * kLanes) columns(std::integral_constant<int, 4>{}, d);
+  if (d + 2 * kLanes <= lanes) {
+    columns(std::integral_constant<int, 2>{}, d);
+    d += 2 * kLanes;
+  }
+  if (d < lanes) columns(std::integral_constant<int, 1>{}, d);
+}
+
 // n <= 16 * V queries against T keys; adjust(scores) is what else bears on their scores.
 template <int V, class Adjust>
 void attend_words(const float* q, int64_t q_stride, int64_t n, int64_t T, int64_t width,
@@ -175,14 +206,7 @@ void attend_words(const float* q, int64_t q_stride, int64_t n, int64_t T, int64_
                            });
   adjust(head.scores);
   softmax_words<V>(head.scores, T, inverse);
-  matmul_integer<Words, V>(head.values, 1, lanes, reinterpret_cast<const int32_t*>(head.scores),
-                           kRow, width, (T + 1) / 2, [&](int64_t vec) {
-                             return [&, vec](int64_t d, Vec sum) {
-                               (sum * (Vec::set(head.value_scales[d]) * inverse[vec]))
-                                   .store(head.transposed + d * kRow + vec * kLanes);
-                             };
-                           });
-  lanes_to_rows<V>(head.transposed, n, width, out, out_stride);
+  mix_values<V>(head, n, T, width, inverse, out, out_stride);
 }
 
 // `queries` rows q and out, T rows k and v, all of `width` floats, (q_, out_) stride apart.
