@@ -54,6 +54,12 @@ struct Windows {
   int64_t offset[R], y[R], x[R];
 };
 
+// The windows of a 1 x 1 convolution at stride 1: the pixels themselves, from `first` on.
+template <int R>
+struct Pixels {
+  int64_t first, real;
+};
+
 // Walks over output pixels in order.
 class WindowWalk {
  public:
@@ -141,6 +147,19 @@ inline __attribute__((always_inline)) void add_segments(const ConvPanel& t,
   }
 }
 
+// The same for pixels, whose rows lie one after the other.
+template <int R, int V>
+inline __attribute__((always_inline)) void add_segments(const ConvPanel& t, const Pixels<R>& pixels,
+                                                        const ConvPart& part, Vec (&acc)[R][V]) {
+  const int64_t C = t.conv.C;
+  const float* a[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    a[r] = t.x + (pixels.first + (r < pixels.real ? r : pixels.real - 1)) * C;
+  }
+  multiply_rows<R, V>(a, t.packed + part.channel, C, acc);
+}
+
 // acc of one pixel and vector, `left` channels of it real: bias, residual, activation, store.
 template <Activation activation>
 inline __attribute__((always_inline)) void finish(const ConvPanel& t, Vec value, int64_t pixel,
@@ -152,8 +171,8 @@ inline __attribute__((always_inline)) void finish(const ConvPanel& t, Vec value,
 }
 
 // The pixels [pixel, pixel + real) at `windows`, real <= R.
-template <int R, int V, Activation activation>
-inline void conv_block(const ConvPanel& t, const Windows<R>& windows, int64_t pixel, int64_t real,
+template <int R, int V, Activation activation, class W>
+inline void conv_block(const ConvPanel& t, const W& windows, int64_t pixel, int64_t real,
                        const ConvPart& part) {
   const int64_t N = t.conv.N, left = t.columns - part.channel;
   float* out = t.out + pixel * N + part.channel;
@@ -212,18 +231,29 @@ inline void conv_block(const ConvPanel& t, const Windows<R>& windows, int64_t pi
 template <int V, Activation activation>
 void conv_rows(const ConvPanel& t, int64_t pixel, int64_t pixels, const ConvPart& part) {
   constexpr int R = kConvRows<V>;
-  WindowWalk walk(t.conv, pixel);
   const int64_t end = pixel + pixels;
-  for (; end - pixel > R / 2; pixel += R) {
-    const int64_t real = end - pixel < R ? end - pixel : R;
-    Windows<R> windows;
-    walk.take(real, windows);
-    conv_block<R, V, activation>(t, windows, pixel, real, part);
-  }
-  if (pixel < end) {
-    Windows<R / 2> windows;
-    walk.take(end - pixel, windows);
-    conv_block<R / 2, V, activation>(t, windows, pixel, end - pixel, part);
+  // next(rows, real) takes the windows of the next `real` pixels
+  const auto blocks = [&](auto next) {
+    for (; end - pixel > R / 2; pixel += R) {
+      const int64_t real = end - pixel < R ? end - pixel : R;
+      conv_block<R, V, activation>(t, next(std::integral_constant<int, R>{}, real), pixel, real,
+                                   part);
+    }
+    if (pixel < end) {
+      const int64_t real = end - pixel;
+      conv_block<R / 2, V, activation>(t, next(std::integral_constant<int, R / 2>{}, real), pixel,
+                                       real, part);
+    }
+  };
+  if (t.conv.kernel_h * t.conv.kernel_w * t.conv.stride == 1 && t.conv.inside) {
+    blocks([&](auto rows, int64_t real) { return Pixels<rows()>{pixel, real}; });
+  } else {
+    WindowWalk walk(t.conv, pixel);
+    blocks([&](auto rows, int64_t real) {
+      Windows<rows()> windows;
+      walk.take(real, windows);
+      return windows;
+    });
   }
 }
 
