@@ -194,15 +194,32 @@ class Output:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What two sets of vectors must share to be comparable, as plain JSON values."""
+    """What two sets of vectors must share to be of one making, as plain JSON values.
+
+    The field `space` does not shape the vectors. It is there where another tower of the same checkpoint maps into the
+    same space: ``checkpoint`` is a hash of both towers, ``tower`` says which of them this is.
+    """
 
     fields: Mapping[str, Any]
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of the fields, hexadecimal."""
-        canonical = json.dumps(self.fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        """SHA-256 over the canonical JSON of the fields, `space` left out, hexadecimal."""
+        shaping = {name: value for name, value in self.fields.items() if name != "space"}
+        canonical = json.dumps(shaping, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def meets(self, other: Fingerprint) -> bool:
+        """Say whether a vector of the other may be compared with these.
+
+        It may if it is of the same making, or comes out of the other tower of the same checkpoint, in whatever
+        precision, prompt and preprocessing that ran.
+        """
+        mine, theirs = (fields.get("space") or {} for fields in (self.fields, other.fields))
+        towers = {mine.get("tower"), theirs.get("tower")} == {"image", "text"}
+        checkpoint = mine.get("checkpoint") == theirs.get("checkpoint")
+        same_numerics = self.fields.get("numerics") == other.fields.get("numerics")
+        return self.digest == other.digest or (towers and checkpoint and same_numerics)
 
     def diff(self, other: Fingerprint) -> list[str]:
         """One line ``field: this != that`` for everything that differs, nested fields dotted."""

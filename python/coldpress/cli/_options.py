@@ -108,6 +108,15 @@ ModelOverride = Annotated[
     str | None,
     typer.Option("--model", metavar="MODEL", help="Where the model lies now, if it has moved.", rich_help_panel=_MODEL),
 ]
+ArchOverride = Annotated[
+    str | None,
+    typer.Option(
+        "--arch",
+        metavar="NAME|DIRECTORY",
+        help="What the one file that is the model is, if that has moved.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MACHINE)]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="CPU threads. [dim]Default: all.[/]", rich_help_panel=_MACHINE)

@@ -100,6 +100,7 @@ class LoadedModel:
     `config` and `weights` (a hash) go into the fingerprint; `directory` holds the tokenizer files; `name` is what
     the user called it; `prompts` are the named text prefixes that the model's own files define, or else its family's.
     `reload` makes the backbone anew. `calibration` is there once a sample of data has been seen, see `Backbone`.
+    `space` is a hash of both towers of a checkpoint, where they map into one space.
     """
 
     backbone: Backbone
@@ -112,6 +113,7 @@ class LoadedModel:
     prompts: Mapping[str, str] | None = None
     reload: Callable[[], Backbone] | None = None
     calibration: Calibration | None = None
+    space: str | None = None
 
 
 def run_blocks(

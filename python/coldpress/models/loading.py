@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import logging
 import pkgutil
 import re
@@ -207,7 +209,8 @@ def _load_native(
     else:
         pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source)
         config = family.read_config(raw, pooling, normalize=normalize)
-    tensors = backbone_tensors(family, modality, read_tensors(weights.at))
+    checkpoint = read_tensors(weights.at)
+    tensors = backbone_tensors(family, modality, checkpoint)
     digest = hash_tensors(tensors) if weights.hashed else ""
     backbone = family.build(config, spec)
     try:
@@ -216,9 +219,30 @@ def _load_native(
         assign(backbone, family.weight_map(config), tensors)
     except ModelError as error:
         raise ModelError(f"{weights.at}: {error}") from None
+    space = _shared_space(family, raw, checkpoint, {modality: digest}) if weights.hashed else None
     name = family.__name__.rsplit(".", 1)[-1]
     described = {key: raw[key] for key in ("architecture",) if key in raw} | family.describe(config)
-    return LoadedModel(backbone, spec, name, described, digest, str(source))
+    return LoadedModel(backbone, spec, name, described, digest, str(source), space=space)
+
+
+def _shared_space(
+    family: ModuleType,
+    raw: Mapping[str, Any],
+    checkpoint: Mapping[str, torch.Tensor],
+    hashes: Mapping[Modality, str],
+) -> str | None:
+    """Hash weights and configuration of both towers; None where a model has one, or they do not meet in one space.
+
+    `hashes` has the weights of the tower that is known already.
+    """
+    if not has_towers(family) or raw["model_type"] not in family.BOTH_TOWERS:
+        return None
+    towers: tuple[Modality, ...] = ("image", "text")
+    configs = [family.read_config(raw, tower) for tower in towers]
+    if not family.meet(*configs):
+        return None
+    parts = [hashes.get(tower) or hash_tensors(backbone_tensors(family, tower, checkpoint)) for tower in towers]
+    return hashlib.sha256(json.dumps([parts, [family.describe(c) for c in configs]]).encode()).hexdigest()
 
 
 def _load_generic(

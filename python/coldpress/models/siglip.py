@@ -25,6 +25,7 @@ from coldpress.models.vision import VisionConfig, VisionNames, square
 from coldpress.types import Modality, Spec
 
 MODEL_TYPES = frozenset({"siglip", "siglip_vision_model", "siglip_text_model"})
+BOTH_TOWERS = frozenset({"siglip"})
 PREFIXES: Mapping[Modality, tuple[str, ...]] = {"image": ("vision_model.",), "text": ("text_model.",)}
 POSITIONS = 64
 """Of the text tower, where ``config.json`` leaves them out."""
@@ -68,6 +69,7 @@ _TEXT_NAMES = TextNames(
 
 build = towers.build
 describe = towers.describe
+meet = towers.meet
 
 
 def read_config(config: Mapping[str, Any], modality: Modality) -> Config:
