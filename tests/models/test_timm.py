@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,16 +138,48 @@ def test_a_single_file_with_a_directory_that_says_what_it_is(
         assert np.array_equal(coldpress.Extractor(single, arch=str(nanovit), precision="fp32").embed(images), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "crop", "cfg"),
+    [
+        ("vit_tiny_patch16_224.augreg_in21k", 0.9, INCEPTION),
+        ("vit_base_patch16_224.dino", 0.9, IMAGENET),
+        ("vit_base_patch16_384.augreg_in1k", 1.0, INCEPTION),
+        ("deit_tiny_patch16_224", 0.9, IMAGENET),
+        ("deit3_small_patch16_224.fb_in22k_ft_in1k", 1.0, IMAGENET),
+        ("vit_small_patch14_dinov2", 1.0, IMAGENET),
+    ],
+)
+def test_a_tag_says_how_images_are_prepared(name: str, crop: float, cfg: dict[str, Any], tmp_path: Path) -> None:
+    spec = read_timm_spec(models.loading.named_architecture(name, models.loading.family_of), tmp_path)
+    assert (list(spec.mean), list(spec.std)) == (cfg["mean"], cfg["std"])
+    assert spec.crop is not None
+    assert spec.resize == ("shortest_edge", int(spec.crop[0] / crop))
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("vit_base_patch16_224", ["got no tag", "expected timm's tag behind a dot (augreg, orig, sam, dino, mae)"]),
+        ("vit_base_patch16_224.bamboo", ["got bamboo"]),
+        ("deit3_base_patch16_224", ["got no tag", "fb_in1k, fb_in22k_ft_in1k"]),
+        ("vit_base_patch32_clip_224.openai", ["depends on its weights", "a directory with timm's config.json"]),
+    ],
+)
+def test_preprocessing_is_not_guessed(name: str, parts: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as error:
+        models.load(saved(tmp_path, {}), arch=name)
+    assert all(part in str(error.value) for part in parts)
+
+
 def test_a_single_file_with_the_name_of_its_architecture(tmp_path: Path) -> None:
-    for name, cfg in (("vit_tiny_patch16_224.augreg_in21k", INCEPTION), ("deit_tiny_patch16_224", IMAGENET)):
-        with pytest.raises(
-            ModelError, match=r"weights\.pth: the weights do not fit config\.json; missing: blocks\.0\."
-        ):
-            models.load(saved(tmp_path, {"norm.weight": torch.zeros(192)}), arch=name)
-        config = models.loading.named_architecture(name, models.loading.family_of)
-        spec = read_timm_spec(config, tmp_path)
-        assert (list(spec.mean), list(spec.std)) == (cfg["mean"], cfg["std"])
-        assert spec == replace(spec, resize=("shortest_edge", 248), crop=(224, 224), resample="bicubic")
+    with pytest.raises(ModelError, match=r"weights\.pth: the weights do not fit config\.json; missing: blocks\.0\."):
+        models.load(saved(tmp_path, {"norm.weight": torch.zeros(192)}), arch="deit_tiny_patch16_224")
+
+
+def test_the_older_layout_has_its_settings_at_the_top(tmp_path: Path) -> None:
+    assert read_timm_spec({"pretrained_cfg": CFGS[1]}, tmp_path) == read_timm_spec(CFGS[1], tmp_path)
+    with pytest.raises(ModelError, match="mean is None, expected three numbers"):
+        read_timm_spec({"architecture": "vit_base_patch16_224"}, tmp_path)
 
 
 def saved(directory: Path, tensors: dict[str, torch.Tensor]) -> Path:
@@ -179,6 +210,4 @@ def test_what_is_wrong_is_named(nanovit: Path, changed: dict[str, Any], message:
 
 def test_an_architecture_needs_a_file(nanovit: Path) -> None:
     with pytest.raises(ModelError, match=r"is no file; expected \.safetensors or \.pth"):
-        models.load(nanovit, arch="vit_tiny_patch16_224")
-    with pytest.raises(ModelError, match="depends on its weights"):
-        models.load(nanovit / "model.safetensors", arch="vit_base_patch32_clip_224")
+        models.load(nanovit, arch="deit_tiny_patch16_224")

@@ -38,6 +38,15 @@ _KNOWN = {
     "in_chans",
 }  # fmt: skip
 _ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}
+_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+_INCEPTION = {"mean": [0.5] * 3, "std": [0.5] * 3}
+_TAGS: Mapping[str, Mapping[str, dict[str, Any]]] = {
+    "vit_": {"augreg": _INCEPTION, "orig": _INCEPTION, "sam": _INCEPTION, "dino": _IMAGENET, "mae": _IMAGENET},
+    "deit_": {"fb_in1k": _IMAGENET},
+    "deit3_": {"fb_in1k": _IMAGENET, "fb_in22k_ft_in1k": _IMAGENET | {"crop_pct": 1.0}},
+    "vit_dinov2": {"lvd142m": _IMAGENET},
+}
+"""How timm's tags begin and what they say about preprocessing, by kind and variant; a single one need not be named."""
 _POOLS: Mapping[str, Literal["cls", "mean"]] = {"token": "cls", "avg": "mean"}
 
 
@@ -143,25 +152,24 @@ def timm_names(config: VisionConfig) -> VisionNames:
     )
 
 
-def default_pretrained_cfg(architecture: str) -> dict[str, Any]:
-    """Return the preprocessing that timm's names without a tag stand for.
+def pretrained_cfg(architecture: str, tag: str) -> dict[str, Any]:
+    """Return the preprocessing that timm's name of an architecture stands for, with the tag behind its dot.
 
     Raises
     ------
     ModelError
-        Where it depends on the checkpoint.
+        Where it depends on the weights, and the tag is missing or unknown.
     """
     name = re.fullmatch(ARCHITECTURES, architecture)
     assert name is not None
-    side = int(name["image"] or (518 if name["variant"] == "dinov2" else 224))
-    cfg: dict[str, Any] = {"input_size": [3, side, side], "interpolation": "bicubic", "crop_pct": 0.9}
-    if name["variant"] == "dinov2":
-        cfg["crop_pct"] = 1.0
-    elif name["kind"] == "vit" and name["variant"] is None:
-        cfg |= {"mean": [0.5] * 3, "std": [0.5] * 3}
-    elif name["kind"] == "deit3" or name["variant"]:
+    side = _variant(name)["img_size"]
+    tags = _TAGS.get(f"{name['kind']}_{name['variant'] or ''}", {})
+    fitting = [cfg for start, cfg in tags.items() if tag.startswith(start) or (not tag and len(tags) == 1)]
+    if not fitting:
+        known = f"timm's tag behind a dot ({', '.join(tags)})" if tags else "a directory with timm's config.json"
         raise ModelError(
-            f"the preprocessing of {architecture} depends on its weights: give a directory with a config.json that "
-            "has pretrained_cfg"
+            f"the preprocessing of {architecture} depends on its weights; got {tag or 'no tag'}, expected {known}"
         )
-    return cfg
+    found = fitting[0]
+    crop = found.get("crop_pct", 0.9 if side <= 224 else 1.0)
+    return {"input_size": [3, side, side], "interpolation": "bicubic", **found, "crop_pct": crop}

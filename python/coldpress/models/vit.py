@@ -40,7 +40,7 @@ QKV = tuple(f"attention.attention.{part}" for part in ("query", "key", "value"))
 """As DINOv2 calls them too."""
 
 build = build_tower
-default_pretrained_cfg = timm_vit.default_pretrained_cfg
+pretrained_cfg = timm_vit.pretrained_cfg
 
 
 def base16() -> VisionConfig:
