@@ -222,9 +222,14 @@ class Fingerprint:
         return self.digest == other.digest or (towers and checkpoint and same_numerics)
 
     def diff(self, other: Fingerprint) -> list[str]:
-        """One line ``field: this != that`` for everything that differs, nested fields dotted."""
+        """One line ``field: this != that`` for everything that differs, nested fields dotted.
+
+        Of networks of different kinds, configuration and preprocessing have nothing in common, and are left out.
+        """
         mine, theirs = dict(_flatten(self.fields)), dict(_flatten(other.fields))
-        names = sorted(mine.keys() | theirs.keys())
+        kinds = {(f.get("family"), "preprocessing.tokenizer" in f) for f in (mine, theirs)}
+        beside = ("config.", "preprocessing.") if len(kinds) > 1 else ()
+        names = sorted(name for name in mine.keys() | theirs.keys() if not name.startswith(beside))
         absent = "(absent)"
         return [
             f"{name}: {mine.get(name, absent)} != {theirs.get(name, absent)}"

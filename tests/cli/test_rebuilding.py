@@ -170,3 +170,29 @@ def test_a_tower_alone_shares_no_space(clip: Path, tmp_path: Path) -> None:
     assert "space" not in alone.fields
     assert alone.digest == whole.digest
     assert json.loads(json.dumps(whole.fields)).keys() - alone.fields.keys() == {"space"}
+
+
+def test_info_describes_a_tower_and_a_single_file(cli: Cli, clip: Path, weights: tuple[Path, Path]) -> None:
+    (clip / "README.md").write_text("---\nlicense: mit\n---\nTrained on \x1b[31m nothing.\n")
+    shown, data = cli("info", clip, "--modality", "text").out, cli("info", clip, "--modality", "text", "--json").json
+    assert "texts; one space with its image tower (--modality image)" in shown
+    assert "vectors of width 24; layers and tokens 32" in shown
+    assert "mit" in shown
+    assert "\x1b" not in shown
+    assert (data["modality"], data["dim"], data["width"], data["card"]["license"]) == ("text", 24, 32, "mit")
+    file, arch = weights
+    assert cli("info", file, "--arch", arch, "--json").json["family"] == "vit"
+    assert cli("info", "--modality", "text").code == 2
+
+
+def test_frozen_features_take_a_tower_and_a_single_file(clip: Path, weights: tuple[Path, Path]) -> None:
+    from sklearn.base import clone
+
+    from coldpress.sklearn import FrozenFeatures
+
+    texts = clone(FrozenFeatures(clip, modality="text", precision="fp32"))
+    assert texts.fit(["a dog"]).transform(["a dog", "red"]).shape == (2, 24)
+    assert texts.modality_ == "text"
+    file, arch = weights
+    photo = np.zeros((32, 32, 3), np.uint8)
+    assert FrozenFeatures(file, arch=str(arch)).fit([photo]).transform([photo]).shape == (1, 32)

@@ -45,6 +45,10 @@ class ModalityChoice(str, Enum):
     IMAGE = "image"
     TEXT = "text"
 
+    def of(self) -> Modality:
+        """As the rest of coldpress calls it."""
+        return "image" if self is ModalityChoice.IMAGE else "text"
+
 
 Sources = Annotated[
     list[str],
@@ -155,7 +159,7 @@ def modality_of(
     from coldpress import models
 
     if choice is not None:
-        return "image" if choice is ModalityChoice.IMAGE else "text"
+        return choice.of()
     if arch is not None or len(models.modalities(model)) < 2:
         return None
     named = text_column is not None and image_column is None

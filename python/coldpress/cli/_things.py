@@ -1,11 +1,10 @@
-"""What a store, an index, a head or a model is, for ``coldpress info``."""
+"""What a store, an index or a head is, for ``coldpress info``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -13,9 +12,11 @@ from rich.text import Text
 from coldpress.cli._command import Result
 from coldpress.cli._format import clip, count, directory_size, facts, listing, size, table
 from coldpress.cli._outcomes import first_failures, reasons, render_failures
-from coldpress.cli._progress import loading
 from coldpress.cli._summary import certificate_line
 from coldpress.cli.index import index_facts
+
+if TYPE_CHECKING:
+    from coldpress import VectorIndex
 
 
 def describe_store(path: str) -> Result:
@@ -48,7 +49,7 @@ def describe_store(path: str) -> Result:
     fields = store.fingerprint.fields
 
     def render(console: Console) -> None:
-        _title(console, "store", path, f"{count(len(store), 'vector')}")
+        title(console, "store", path, f"{count(len(store), 'vector')}")
         values: dict[str, object] = {
             "model": store.model,
             "source": store.source,
@@ -83,6 +84,8 @@ def describe_index(path: Path) -> Result:
         "kind": "index",
         "path": str(path),
         "model": index.model,
+        "modality": index.description.get("modality"),
+        "output": index.output,
         "rows": len(index),
         "dim": index.dim,
         "method": index.kind,
@@ -93,10 +96,12 @@ def describe_index(path: Path) -> Result:
     }
 
     def render(console: Console) -> None:
-        _title(console, "index", path, f"{count(len(index), 'vector')} of width {index.dim}")
+        title(console, "index", path, f"{count(len(index), 'vector')} of width {index.dim}")
         settings = {name: value for name, value in index.settings.items() if name != "recall_at_10"}
         values = {
             "model": index.model,
+            "output": index.output,
+            "takes": _queries(index),
             **index_facts(index.kind, index.metric, index.settings["recall_at_10"]),
             "settings": listing((f"{name} {value}" for name, value in settings.items()), most=20) or None,
             "on disk": size(directory_size(path)),
@@ -124,7 +129,7 @@ def describe_head(path: Path) -> Result:
     }
 
     def render(console: Console) -> None:
-        _title(console, "head", path, count(len(head.classes), "class", "classes"))
+        title(console, "head", path, count(len(head.classes), "class", "classes"))
         evaluation = head.report.get("evaluation")
         accuracy = None
         if evaluation:
@@ -143,50 +148,15 @@ def describe_head(path: Path) -> Result:
     return Result(data, render)
 
 
-def describe_model(name: str) -> Result:
-    """A model: architecture, size, preprocessing, prompts, weights."""
-    with loading(name):
-        from coldpress import models
-
-        model = models.load(name)
-    backbone = model.backbone
-    parameters = sum(parameter.numel() for parameter in backbone.parameters())
-    data = {
-        "kind": "model",
-        "model": name,
-        "family": model.family,
-        "modality": backbone.modality,
-        "parameters": parameters,
-        "dim": backbone.width,
-        "depth": backbone.depth,
-        "pooling": backbone.pooling,
-        "normalize": backbone.normalize,
-        "preprocessing": asdict(model.spec),
-        "prompts": dict(model.prompts or {}),
-        "weights": model.weights,
-        "config": dict(model.config),
-        "directory": None if model.directory is None else str(model.directory),
-    }
-
-    def render(console: Console) -> None:
-        _title(console, "model", name, f"{parameters / 1e6:.1f} M parameters")
-        end = ", scaled to unit length" if backbone.normalize else ""
-        values = {
-            "family": f"{model.family} ({'native' if model.family != 'transformers' else 'runs through transformers'})",
-            "takes": f"{backbone.modality}s",
-            "gives": f"vectors of width {backbone.width}, {backbone.pooling} pooling{end}",
-            "blocks": f"{backbone.depth} (--output layer:1 … layer:{backbone.depth})" if backbone.depth else None,
-            "preprocessing": listing((f"{k} {v}" for k, v in asdict(model.spec).items() if v != ""), most=20),
-            "prompts": listing(f"{k} ({v!r})" for k, v in (model.prompts or {}).items()) or None,
-            "weights": f"sha256 {model.weights}",
-            "directory": model.directory,
-        }
-        console.print(facts(values))
-
-    return Result(data, render)
+def _queries(index: VectorIndex) -> str | None:
+    """What may be searched for: with two towers in one space either."""
+    own = index.description.get("modality")
+    other = "image" if own == "text" else "text"
+    return f"{own}s, and {other}s too" if "space" in index.fingerprint.fields else own and f"{own}s"
 
 
-def _title(console: Console, kind: str, path: object, what: str) -> None:
+def title(console: Console, kind: str, path: object, what: str) -> None:
+    """The first line of what is said about a thing."""
     console.print(Text.assemble((kind, "bold cyan"), " ", (str(path), "bold"), (f"  {what}", "dim")), soft_wrap=True)
 
 
