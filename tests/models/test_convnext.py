@@ -6,7 +6,14 @@ from typing import Any
 
 from conformance import Case
 from test_vit import processor
-from transformers import ConvNextConfig, ConvNextForImageClassification, ConvNextModel
+from transformers import (
+    ConvNextConfig,
+    ConvNextForImageClassification,
+    ConvNextModel,
+    ConvNextV2Config,
+    ConvNextV2ForImageClassification,
+    ConvNextV2Model,
+)
 
 SIZES: dict[str, Any] = {"hidden_sizes": [16, 24, 40], "depths": [1, 2, 1], "num_stages": 3}
 SCALED = SIZES | {"layer_scale_init_value": 0.5}
@@ -19,4 +26,7 @@ CASES = [
     Case("no_scale", "convnext",
          lambda: ConvNextModel(ConvNextConfig(**SIZES, **UNSCALED)),
          processor(33, 27), "mean"),
+    Case("v2", "convnext", lambda: ConvNextV2Model(ConvNextV2Config(**SIZES)), processor(40, 48), "mean"),
+    Case("v2_task_head", "convnext", lambda: ConvNextV2ForImageClassification(ConvNextV2Config(**SIZES)), processor(),
+         "mean"),
 ]  # fmt: skip
