@@ -39,6 +39,12 @@ MODELS = {
     "swiglu": ("vit_giant_patch14_dinov2", {}),
     "clip": ("vit_base_patch32_clip_224", {}),
     "quick_gelu": ("vit_base_patch32_clip_quickgelu_224", {}),
+    "dinov3": ("vit_small_patch16_dinov3", {}),
+    "dinov3_biases": ("vit_small_patch16_dinov3_qkvb", {"global_pool": "token"}),
+    "dinov3_gated": ("vit_small_plus_patch16_dinov3", {}),
+    "siglip": ("vit_base_patch16_siglip_224", {}),
+    "siglip_tanh": ("vit_large_patch16_siglip_512", {}),
+    "siglip_mean": ("vit_so400m_patch14_siglip_gap_224", {}),
 }
 CFGS = [
     {"input_size": [3, 224, 224], "crop_pct": 0.9, "interpolation": "bicubic", **INCEPTION},
@@ -147,6 +153,8 @@ def test_a_single_file_with_a_directory_that_says_what_it_is(
         ("deit_tiny_patch16_224", 0.9, IMAGENET),
         ("deit3_small_patch16_224.fb_in22k_ft_in1k", 1.0, IMAGENET),
         ("vit_small_patch14_dinov2", 1.0, IMAGENET),
+        ("vit_small_patch16_dinov3.lvd1689m", 1.0, IMAGENET),
+        ("vit_base_patch16_siglip_384.v2_webli", 0.9, INCEPTION),
     ],
 )
 def test_a_tag_says_how_images_are_prepared(name: str, crop: float, cfg: dict[str, Any], tmp_path: Path) -> None:
@@ -192,7 +200,7 @@ def saved(directory: Path, tensors: dict[str, torch.Tensor]) -> Path:
     [
         ({"architecture": "swin_tiny_patch4_window7_224"}, "'swin_tiny_patch4_window7_224' is not known here.*vit"),
         ({"model_args": {"mlp_layer": "x"}}, "model_args has mlp_layer; expected only"),
-        ({"global_pool": "map"}, "global_pool 'map', expected one of token, avg"),
+        ({"global_pool": "max"}, "global_pool 'max', expected one of token, avg, map"),
         ({"model_args": {"img_size": [32, 64]}}, r"img_size \[32, 64\], expected one number"),
         ({"model_args": {"in_chans": 1}}, "in_chans 1, expected 3"),
         ({"pretrained_cfg": {"crop_mode": "border"}}, "crop_mode 'border'"),
