@@ -60,6 +60,7 @@ CASES = [
     image("image", lambda: both({}, {})),
     image("image_panels", lambda: both(WIDE, WIDE)),
     image("image_wide", lambda: both({}, {}), processor(24, 40) | TOKENIZER, interpolate_pos_encoding=True),
+    image("image_rest", lambda: both({"image_size": 38}, {}), processor(38, 38) | TOKENIZER),
     image("image_alone", lambda: VisionModel(SiglipVisionConfig(**VISION)), processor()),
     image("image_no_head", lambda: VisionModel(SiglipVisionConfig(**VISION, vision_use_head=False)), processor()),
     text("text", lambda: both({}, {})),

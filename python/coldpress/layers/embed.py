@@ -13,6 +13,8 @@ from coldpress.layers.linear import Linear
 class PatchEmbedding(nn.Module):
     """uint8 images to tokens: normalise and cut in one pass, one product, prefix tokens and positions added.
 
+    What is left of an image at its right and lower edge, less than a patch, is not seen, as in a convolution.
+
     Parameters
     ----------
     width, patch : D, and the side of a patch in pixels.
@@ -42,7 +44,8 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map (B, height, width, 3) uint8 to (B * T, D), T = prefix + rows * columns."""
-        B = len(pixels)
+        B, height, width = len(pixels), self.grid[0] * self.patch, self.grid[1] * self.patch
+        pixels = pixels[:, :height, :width].contiguous()
         patches = self.project(ops.patchify(pixels, self.patch, self.scale, self.shift))
         tokens = patches.view(B, *self.positions.shape) + self.positions
         return torch.cat([self.prefix.expand(B, -1, -1), tokens], dim=1).flatten(0, 1)

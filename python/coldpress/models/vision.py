@@ -186,10 +186,10 @@ class VisionTower(Backbone):
 
 
 def _grid(config: VisionConfig, spec: ImageSpec) -> tuple[int, int]:
-    if spec.size is None or any(side % config.patch for side in spec.size):
+    if spec.size is None or min(spec.size) < config.patch:
         raise ModelError(
             f"preprocessor_config.json makes images of {spec.size or 'varying size'}; "
-            f"expected a fixed multiple of the patch size {config.patch}: give it a crop_size or a height and width"
+            f"expected a fixed size from the patch size {config.patch} on: give it a crop_size or a height and width"
         )
     return spec.size[0] // config.patch, spec.size[1] // config.patch
 
