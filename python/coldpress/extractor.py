@@ -175,7 +175,7 @@ class Extractor:
             fields["layer_precision"] = dict(sorted(self._choice.layers.items()))
         if self.precision in self.model.backbone.calibrated:
             fields["calibration"] = self.model.calibration
-        if self.model.space and any((o.layer, o.pooling) == (None, "model") for o in self.outputs):
+        if self.model.space and any(output.own for output in self.outputs):
             fields["space"] = {"checkpoint": self.model.space, "tower": self.modality}
         return Fingerprint(fields)
 

@@ -191,6 +191,11 @@ class Output:
     layer: int | None
     pooling: Literal["model", "cls", "mean", "last"]
 
+    @property
+    def own(self) -> bool:
+        """Whether this is the vector that the model's own files describe."""
+        return self.layer is None and self.pooling == "model"
+
 
 @dataclass(frozen=True)
 class Fingerprint:

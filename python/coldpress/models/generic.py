@@ -278,6 +278,8 @@ def _text_runner(backbone: Generic) -> Callable[[nn.Module, torch.Tensor, Sequen
             hidden = (result.last_hidden_state if o.layer is None else result.hidden_states[o.layer])[0]
             pooling = backbone.pooling if o.pooling == "model" else o.pooling
             pooled = hidden.mean(0) if pooling == "mean" else hidden[0 if pooling == "cls" else -1]
+            if backbone.head is not None and o.own:
+                pooled = backbone.head(pooled[None])[0]
             vectors[o.name] = _finish(pooled, backbone)
         return vectors
 

@@ -21,6 +21,7 @@ from coldpress.errors import ModelError
 from coldpress.models.base import Backbone, LoadedModel
 from coldpress.models.directory import find_directory, find_file
 from coldpress.models.generic import from_transformers
+from coldpress.models.heads import with_head
 from coldpress.models.prompts import prompts_of
 from coldpress.models.specs import (
     IMAGE_FILES,
@@ -125,6 +126,8 @@ def _load(model: str | Path, modality: Modality | None, arch: str | None, *, has
         if family
         else _load_generic(source, config, spec, sentence, hashed=hashed)
     )
+    if sentence and sentence.dense:
+        loaded = with_head(loaded, sentence.dense, hashed=hashed)
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
     return replace(

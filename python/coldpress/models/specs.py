@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,10 @@ def read_model_config(directory: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SentenceModules:
-    """What ``modules.json`` of sentence-transformers says beside the transformer itself."""
+    """What ``modules.json`` of sentence-transformers says beside the transformer itself.
+
+    `dense` are the directories of the linear maps between pooling and normalisation.
+    """
 
     transformer: Path
     pooling: Pooling
@@ -69,6 +73,7 @@ class SentenceModules:
     lowercase: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str = ""
+    dense: tuple[Path, ...] = ()
 
 
 def read_sentence_modules(directory: Path) -> SentenceModules | None:
@@ -77,15 +82,17 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
     Raises
     ------
     ModelError
-        If it has a module other than Transformer, Pooling and Normalize, or an unknown pooling.
+        If it has other modules than Transformer, Pooling, Dense and Normalize, in this order, or an unknown pooling.
     """
     if not (directory / "modules.json").is_file():
         return None
-    modules = {m["type"].rsplit(".", 1)[-1]: directory / m["path"] for m in read_modules(directory / "modules.json")}
+    listed = [(m["type"].rsplit(".", 1)[-1], directory / m["path"]) for m in read_modules(directory / "modules.json")]
+    modules = dict(listed)
     if modules.keys() == {"CLIPModel"}:  # its towers pool and project themselves
         return SentenceModules(modules["CLIPModel"], pooling="last", normalize=False)
-    if unknown := modules.keys() - {"Transformer", "Pooling", "Normalize"}:
-        raise ModelError(f"modules.json has {', '.join(sorted(unknown))}; expected Transformer, Pooling and Normalize")
+    kinds = " ".join(kind for kind, _ in listed)
+    if not re.fullmatch(r"(Transformer)?( ?Pooling)?( Dense)*( ?Normalize)?", kinds):
+        raise ModelError(f"modules.json has {kinds}; expected Transformer, Pooling, Dense and Normalize in this order")
     transformer = modules.get("Transformer", directory)
     settings = transformer / "sentence_bert_config.json"
     values = read_json(settings) if settings.is_file() else {}
@@ -102,6 +109,7 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
         lowercase=values.get("do_lower_case", False),
         prompts=prompts,
         default_prompt=prompts.get(default, ""),
+        dense=tuple(path for kind, path in listed if kind == "Dense"),
     )
 
 

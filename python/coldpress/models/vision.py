@@ -162,7 +162,7 @@ class VisionTower(Backbone):
         return {o.name: self._vector(layers[o.layer], cu_seqlens, o) for o in outputs}
 
     def _vector(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor, output: Output) -> torch.Tensor:
-        if output.layer is not None or output.pooling != "model":
+        if not output.own:
             return pool_tokens(tokens, cu_seqlens, output, self, self.config.prefix)
         if self.pool is None:
             pooled = pool_tokens(tokens, cu_seqlens, output, self, self.config.prefix)
@@ -174,8 +174,7 @@ class VisionTower(Backbone):
 
     def dim(self, output: Output) -> int:
         """Return D of an output; the model's own vector may be projected."""
-        final = output.layer is None and output.pooling == "model"
-        return self.config.projection or self.width if final else self.width
+        return self.config.projection or self.width if output.own else self.width
 
     def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
         """Fold the layer scales, then pack."""
