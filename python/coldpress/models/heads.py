@@ -14,8 +14,7 @@ from torch import nn
 from coldpress.errors import ModelError
 from coldpress.layers import Linear
 from coldpress.models.base import Backbone, LoadedModel
-from coldpress.models.names import required
-from coldpress.models.specs import read_json
+from coldpress.models.names import read_json, required
 from coldpress.models.weights import assign, hash_tensors, read_tensors
 from coldpress.ops import Activation
 

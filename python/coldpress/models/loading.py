@@ -8,7 +8,7 @@ import json
 import logging
 import pkgutil
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from coldpress.models.specs import (
     read_text_spec,
 )
 from coldpress.models.timm_files import named_architecture, read_timm_spec
+from coldpress.models.tokenizers import find_tokenizer
 from coldpress.models.weights import assign, hash_tensors, normalise_names, read_tensors
 from coldpress.ops import Pooling
 from coldpress.types import ImageSpec, Modality, Spec
@@ -148,8 +149,11 @@ def modalities(model: str | Path) -> tuple[Modality, ...]:
 
 
 def _modalities(source: Path, family: ModuleType | None) -> tuple[Modality, ...]:
-    stated: Mapping[Modality, Sequence[str]] = {"image": IMAGE_FILES, "text": ("tokenizer.json", "vocab.txt")}
-    found = tuple(kind for kind, names in stated.items() if any((source / name).is_file() for name in names))
+    stated: Mapping[Modality, bool] = {
+        "image": any((source / name).is_file() for name in IMAGE_FILES),
+        "text": find_tokenizer(source) is not None,
+    }
+    found = tuple(kind for kind, there in stated.items() if there)
     return found if family is not None and has_towers(family) else found[:1]
 
 

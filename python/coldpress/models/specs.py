@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -11,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from coldpress.errors import ModelError
+from coldpress.models.names import read_json, read_json_value
+from coldpress.models.tokenizers import SETTINGS, find_tokenizer, open_tokenizer
 from coldpress.ops import Pooling
 from coldpress.types import ImageSpec, Resample, TextSpec
 
@@ -23,23 +21,6 @@ IMAGE_FILES = ("preprocessor_config.json", "processor_config.json", "open_clip_c
 """Where image preprocessing is stated, the first that exists."""
 
 _RESAMPLE: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, with an error that names the file."""
-    value = _read(path)
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} holds a JSON {type(value).__name__}, expected an object")
-    return value
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing; is the model directory complete?") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
 
 
 def read_model_config(directory: Path) -> dict[str, Any]:
@@ -115,7 +96,7 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
 
 def read_modules(path: Path) -> list[dict[str, str]]:
     """Read the list in ``modules.json``."""
-    value = _read(path)
+    value = read_json_value(path)
     if not isinstance(value, list) or not all(isinstance(m, dict) and {"type", "path"} <= m.keys() for m in value):
         raise ModelError(f"{path}: expected a list of modules with type and path")
     return value
@@ -145,37 +126,31 @@ def read_text_spec(
     directory: Path, positions: int, sentence: SentenceModules | None, *, padded: bool = False
 ) -> TextSpec:
     """Read how a text model wants its text: tokenizer, longest input, lower case, padding."""
-    files = [directory / "tokenizer.json", directory / "vocab.txt"]
-    tokenizer = next((file for file in files if file.is_file()), None)
+    tokenizer, longest = find_tokenizer(directory), positions
     if tokenizer is None:
         raise ModelError(f"{directory} has no tokenizer; expected tokenizer.json or vocab.txt")
-    digest, longest = hashlib.sha256(tokenizer.read_bytes()), positions
-    settings = directory / "tokenizer_config.json"
-    if tokenizer.name == "vocab.txt" and settings.is_file():  # a bare vocabulary leaves these to the settings
-        config = read_json(settings)
-        kept = {key: config.get(key) for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars")}
-        digest.update(json.dumps(kept).encode())
+    settings = directory / SETTINGS
     if sentence is not None and sentence.max_tokens:
         longest = min(longest, sentence.max_tokens)
     elif settings.is_file():
         longest = min(longest, int(read_json(settings).get("model_max_length", positions)))
     return TextSpec(
-        tokenizer=digest.hexdigest(),
+        tokenizer=tokenizer.digest,
         max_tokens=longest,
         prompt=sentence.default_prompt if sentence else "",
         lowercase=sentence is not None and sentence.lowercase,
-        padding=_padding(directory, tokenizer) if padded else None,
+        padding=_padding(directory) if padded else None,
     )
 
 
-def _padding(directory: Path, tokenizer: Path) -> int:
+def _padding(directory: Path) -> int:
     """Return the id of the token that fills a text up."""
-    settings = directory / "tokenizer_config.json"
+    settings = directory / SETTINGS
     token = read_json(settings).get("pad_token") if settings.is_file() else None
     name = token.get("content") if isinstance(token, dict) else token
-    found = Tokenizer.from_file(str(tokenizer)).token_to_id(name) if isinstance(name, str) else None
+    found = open_tokenizer(directory).token_to_id(name) if isinstance(name, str) else None
     if found is None:
-        raise ModelError(f"{settings}: pad_token is {name!r}, expected a token of {tokenizer.name}")
+        raise ModelError(f"{settings}: pad_token is {name!r}, expected a token of the tokenizer")
     return int(found)
 
 
