@@ -116,7 +116,17 @@ class ImageBatch:
         return len(self.pixels)
 
 
-Batch = TextBatch | ImageBatch
+@dataclass(frozen=True, slots=True)
+class MixedBatch:
+    """Images that keep their shapes: `images` are (height, width, 3) uint8 RGB each."""
+
+    images: tuple[torch.Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+Batch = TextBatch | ImageBatch | MixedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +152,13 @@ Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"
 class ImageSpec:
     """How an image becomes pixels and pixels become normalised values, as the model's own processor does it.
 
-    `resize` is ``("shortest_edge", s)`` or ``("exact", height, width)`` or None; `crop` is (height, width) of a
-    centre crop or None; values are ``(pixel * rescale - mean) / std`` for each RGB channel. `exif` turns images
-    upright as their EXIF data says. `crop_rounding` is what becomes of half a pixel of the crop's offset: ``down`` in
-    Hugging Face processors, to ``even`` in torchvision and timm. `fast_decode` decodes JPEG files at 1/2, 1/4 or 1/8
-    of their size where that is not below the resized one: faster on large photos, close to the exact pixels and not
-    equal to them.
+    `resize` is ``("shortest_edge", s)``, ``("exact", height, width)``, ``("patches", side, most)`` or None; the third
+    keeps the shape: the greatest size in multiples of `side` that has at most so many patches. `crop` is (height,
+    width) of a centre crop or None; values are ``(pixel * rescale - mean) / std`` for each RGB channel. `exif` turns
+    images upright as their EXIF data says. `crop_rounding` is what becomes of half a pixel of the crop's offset:
+    ``down`` in Hugging Face processors, to ``even`` in torchvision and timm. `fast_decode` decodes JPEG files at 1/2,
+    1/4 or 1/8 of their size where that is not below the resized one: faster on large photos, close to the exact pixels
+    and not equal to them.
     """
 
     resize: tuple[Any, ...] | None

@@ -99,7 +99,9 @@ def _image_line(spec: ImageSpec) -> str:
     if spec.resize is not None:
         kind, *sides = spec.resize
         to = " x ".join(map(str, sides))
-        steps.append(f"{'short side' if kind == 'shortest_edge' else 'resized'} to {to} ({spec.resample})")
+        own = f"own shape, at most {sides[-1]} patches of {sides[0]} x {sides[0]}"
+        how = {"shortest_edge": f"short side to {to}", "exact": f"resized to {to}", "patches": own}
+        steps.append(f"{how[kind]} ({spec.resample})")
     if spec.crop is not None:
         steps.append(f"centre {spec.crop[0]} x {spec.crop[1]}")
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -50,15 +52,40 @@ class PatchEmbedding(nn.Module):
         tokens = patches.view(B, *self.positions.shape) + self.positions
         return torch.cat([self.prefix.expand(B, -1, -1), tokens], dim=1).flatten(0, 1)
 
+    def mixed(self, images: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map images (height, width, 3) uint8, each with its own grid, to packed tokens and their bounds (B + 1,).
+
+        Positions are resampled to every grid, bilinear with antialiasing; there are no tokens in front of the patches.
+        """
+        cut = [ops.patchify(image[None].contiguous(), self.patch, self.scale, self.shift) for image in images]
+        square = _square(self.positions)
+        grids = [(image.shape[0] // self.patch, image.shape[1] // self.patch) for image in images]
+        placed = [
+            F.interpolate(square, size=grid, mode="bilinear", align_corners=False, antialias=True)[0].flatten(1).T
+            for grid in grids
+        ]
+        ends = torch.tensor([0, *map(len, cut)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        empty = self.positions[:0]
+        patches = self.project(torch.cat(cut)) if cut else empty
+        return patches + torch.cat([empty, *placed]), ends.to(patches.device)
+
 
 def interpolate_positions(positions: torch.Tensor, grid: tuple[int, int], *, antialias: bool) -> torch.Tensor:
     """Resample learned positions (side * side, D) of a square grid to (rows * columns, D), bicubic as upstream.
 
     `antialias` is how the model was trained: DINOv2 with registers has it, the others have not.
     """
-    side = round(len(positions) ** 0.5)
-    if (side, side) == grid:
+    if (round(len(positions) ** 0.5),) * 2 == grid:
         return positions
-    square = positions.view(1, side, side, -1).permute(0, 3, 1, 2)
+    square = _square(positions)
     resampled = F.interpolate(square.float(), size=grid, mode="bicubic", align_corners=False, antialias=antialias)
     return resampled[0].permute(1, 2, 0).flatten(0, 1)
+
+
+def _square(positions: torch.Tensor) -> torch.Tensor:
+    """Positions (side * side, D) as an image (1, D, side, side).
+
+    Contiguous: torch 2.13 resamples a channels-last image to a width of one wrongly.
+    """
+    side = round(len(positions) ** 0.5)
+    return positions.view(side, side, -1).permute(2, 0, 1).unsqueeze(0).contiguous()

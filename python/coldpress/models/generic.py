@@ -23,7 +23,7 @@ from coldpress.models.folding import folded
 from coldpress.models.openvino import Calibrated
 from coldpress.models.weights import first_few, hash_tensors
 from coldpress.models.workers import single_threaded_workers
-from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, Spec
+from coldpress.types import Batch, ImageBatch, ImageSpec, MixedBatch, Modality, Output, Spec
 
 Vectors = Mapping[str, torch.Tensor]
 
@@ -94,8 +94,8 @@ class _Traced(nn.Module):
 
 def _items(batch: Batch) -> list[torch.Tensor]:
     """Split a batch into inputs of one item: pixels (height, width, 3) or ids (T,)."""
-    if isinstance(batch, ImageBatch):
-        return list(batch.pixels)
+    if isinstance(batch, ImageBatch | MixedBatch):
+        return list(batch.pixels if isinstance(batch, ImageBatch) else batch.images)
     return list(torch.split(batch.ids, batch.cu_seqlens.diff().tolist()))
 
 

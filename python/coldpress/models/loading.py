@@ -180,7 +180,9 @@ def _read_spec(
     if (modality or next(iter(found), None)) == "image":
         return read_image_spec(source)
     if found:
-        return read_text_spec(source, _longest_text(config, family), sentence, padded=hasattr(family, "PADDED"))
+        longest, lowers = _longest_text(config, family), getattr(family, "lowers", None)
+        lowercase = lowers is not None and lowers(config)
+        return read_text_spec(source, longest, sentence, padded=hasattr(family, "PADDED"), lowercase=lowercase)
     slow = ("vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
     if kept := next((name for name in slow if (source / name).is_file()), None):
         raise ModelError(

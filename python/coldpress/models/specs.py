@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 IMAGE_FILES = ("preprocessor_config.json", "processor_config.json", "open_clip_config.json")
 """Where image preprocessing is stated, the first that exists."""
 
+_UNKNOWN_STEPS = ("do_pad", "do_reduce_labels", "do_flip_channel_order", "rescale_offset", "include_top")
 _RESAMPLE: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
 
 
@@ -123,7 +124,7 @@ def _pooling(path: Path) -> Pooling:
 
 
 def read_text_spec(
-    directory: Path, positions: int, sentence: SentenceModules | None, *, padded: bool = False
+    directory: Path, positions: int, sentence: SentenceModules | None, *, padded: bool = False, lowercase: bool = False
 ) -> TextSpec:
     """Read how a text model wants its text: tokenizer, longest input, lower case, padding."""
     tokenizer, longest = find_tokenizer(directory), positions
@@ -138,7 +139,7 @@ def read_text_spec(
         tokenizer=tokenizer.digest,
         max_tokens=longest,
         prompt=sentence.default_prompt if sentence else "",
-        lowercase=sentence is not None and sentence.lowercase,
+        lowercase=lowercase or (sentence is not None and sentence.lowercase),
         padding=_padding(directory) if padded else None,
     )
 
@@ -146,7 +147,10 @@ def read_text_spec(
 def _padding(directory: Path) -> int:
     """Return the id of the token that fills a text up."""
     settings = directory / SETTINGS
-    token = read_json(settings).get("pad_token") if settings.is_file() else None
+    stated = read_json(settings) if settings.is_file() else {}
+    if (side := stated.get("padding_side", "right")) != "right":
+        raise ModelError(f"{settings}: padding_side is {side!r}, expected 'right'")
+    token = stated.get("pad_token")
     name = token.get("content") if isinstance(token, dict) else token
     found = open_tokenizer(directory).token_to_id(name) if isinstance(name, str) else None
     if found is None:
@@ -169,16 +173,20 @@ def read_image_spec(directory: Path) -> ImageSpec:
     if path.name == "open_clip_config.json":
         return _read_open_clip(config.get("preprocess_cfg") or {}, config, path)
     config = config.get("image_processor", config)
-    for step in ("do_pad", "do_reduce_labels", "do_flip_channel_order"):
+    kind = str(config.get("feature_extractor_type", config.get("image_processor_type", "")))
+    for step in _UNKNOWN_STEPS:
         if config.get(step):
             raise ModelError(f"{path}: {step} is not supported")
+    if kind.startswith("Levit") or ("crop_pct" in config and not kind.startswith("ConvNext")):
+        raise ModelError(f"{path}: {kind or 'a processor with crop_pct'} resizes in a way that is not supported")
     resample = config.get("resample", 2)
     if not isinstance(resample, int) or not 0 <= resample < len(_RESAMPLE):
         raise ModelError(f"{path}: resample {resample!r}, expected PIL's number 0 to {len(_RESAMPLE) - 1}")
     normalise = config.get("do_normalize", True)
+    resize, crop = _resize_and_crop(config, kind, path)
     return ImageSpec(
-        resize=_resize(config, path) if config.get("do_resize", True) else None,
-        crop=_crop(config, path) if config.get("do_center_crop", config.get("crop_size") is not None) else None,
+        resize=resize,
+        crop=crop,
         resample=_RESAMPLE[resample],
         rescale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
         mean=channels(config, "image_mean", path) if normalise else (0.0, 0.0, 0.0),
@@ -213,13 +221,29 @@ def channels(config: Mapping[str, Any], key: str, path: Path) -> tuple[float, fl
     return (float(value[0]), float(value[1]), float(value[2]))
 
 
-def _resize(config: Mapping[str, Any], path: Path) -> tuple[Any, ...]:
+def _resize_and_crop(
+    config: Mapping[str, Any], kind: str, path: Path
+) -> tuple[tuple[Any, ...] | None, tuple[int, int] | None]:
+    """Read the first two steps, `kind` being the class of the processor."""
+    crops = config.get("do_center_crop", config.get("crop_size") is not None)
+    crop = _crop(config, path) if crops else None
+    if kind.startswith("Siglip2"):
+        return ("patches", int(config.get("patch_size", 16)), int(config.get("max_num_patches", 256))), crop
+    if not config.get("do_resize", True):
+        return None, crop
+    resize = _resize(config, kind, path)
+    if not kind.startswith("ConvNext"):
+        return resize, crop
+    edge = int(resize[1])  # ResNet has this processor too
+    if edge >= 384:
+        return ("exact", edge, edge), crop
+    return ("shortest_edge", int(edge / config.get("crop_pct", 224 / 256))), crop or (edge, edge)
+
+
+def _resize(config: Mapping[str, Any], kind: str, path: Path) -> tuple[Any, ...]:
     size = config.get("size")
     if isinstance(size, int):  # before 2022: a plain number, a square for ViT and DeiT, the short side elsewhere
-        square = str(config.get("feature_extractor_type", config.get("image_processor_type", ""))).startswith(
-            ("ViT", "DeiT")
-        )
-        return ("exact", size, size) if square else ("shortest_edge", size)
+        return ("exact", size, size) if kind.startswith(("ViT", "DeiT")) else ("shortest_edge", size)
     if isinstance(size, dict) and isinstance(size.get("shortest_edge"), int) and "longest_edge" not in size:
         return ("shortest_edge", size["shortest_edge"])
     if isinstance(size, dict) and isinstance(size.get("height"), int) and isinstance(size.get("width"), int):
