@@ -122,10 +122,10 @@ class Subject:
             save_file(self.tensors, path)
 
 
-def load_ready(directory: Path) -> models.LoadedModel:
+def load_ready(directory: Path, precision: str = "fp32") -> models.LoadedModel:
     """Load a directory and pack its weights."""
     loaded = models.load(directory)
-    loaded.backbone.prepare()
+    loaded.backbone.prepare(precision)
     return loaded
 
 
