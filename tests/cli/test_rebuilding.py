@@ -94,6 +94,9 @@ def test_a_single_file_with_its_architecture_is_found_again(
     file, arch = weights
     store, index = made(cli, photos, tmp_path, "--model", file, "--arch", arch)
     assert best(cli, index, "--image", photos / "7.png") == "7.png"
+    for made_of in (store, index):
+        assert f"(image, arch {arch})" in "".join(cli("info", made_of).out.split("\n")).replace("  ", "")
+        assert cli("info", made_of, "--json").json["description"]["arch"] == str(arch)
     head = tmp_path / "head"
     assert cli("probe", store, "--labels", photos / "labels.csv", "--out", head).code == 0
     assert cli("predict", head, photos, "--json").json["rows"] == 12

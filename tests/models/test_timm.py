@@ -216,6 +216,11 @@ def test_what_is_wrong_is_named(nanovit: Path, changed: dict[str, Any], message:
         models.load(nanovit)
 
 
+def test_texts_are_refused(nanovit: Path) -> None:
+    with pytest.raises(ModelError, match="takes images, expected a model for texts"):
+        models.load(nanovit, modality="text")
+
+
 def test_an_architecture_needs_a_file(nanovit: Path) -> None:
     with pytest.raises(ModelError, match=r"is no file; expected \.safetensors or \.pth"):
         models.load(nanovit, arch="deit_tiny_patch16_224")

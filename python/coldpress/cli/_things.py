@@ -16,7 +16,8 @@ from coldpress.cli._summary import certificate_line
 from coldpress.cli.index import index_facts
 
 if TYPE_CHECKING:
-    from coldpress import VectorIndex
+    from coldpress import EmbeddingStore, VectorIndex
+    from coldpress.probes import Head
 
 
 def describe_store(path: str) -> Result:
@@ -31,6 +32,7 @@ def describe_store(path: str) -> Result:
         "kind": "store",
         "path": str(path),
         "model": store.model,
+        "description": dict(store.description),
         "source": store.source,
         "rows": len(store),
         "inputs": store.inputs,
@@ -51,7 +53,7 @@ def describe_store(path: str) -> Result:
     def render(console: Console) -> None:
         title(console, "store", path, f"{count(len(store), 'vector')}")
         values: dict[str, object] = {
-            "model": store.model,
+            "model": _made_by(store),
             "source": store.source,
             "state": "complete" if store.complete else Text("incomplete: run embed again to continue", "yellow"),
             "vectors": f"{listing(f'{name} {dim}' for name, dim in dims.items())}, {store.dtype}",
@@ -84,7 +86,7 @@ def describe_index(path: Path) -> Result:
         "kind": "index",
         "path": str(path),
         "model": index.model,
-        "modality": index.description.get("modality"),
+        "description": dict(index.description),
         "output": index.output,
         "rows": len(index),
         "dim": index.dim,
@@ -99,7 +101,7 @@ def describe_index(path: Path) -> Result:
         title(console, "index", path, f"{count(len(index), 'vector')} of width {index.dim}")
         settings = {name: value for name, value in index.settings.items() if name != "recall_at_10"}
         values = {
-            "model": index.model,
+            "model": _made_by(index),
             "output": index.output,
             "takes": _queries(index),
             **index_facts(index.kind, index.metric, index.settings["recall_at_10"]),
@@ -121,6 +123,7 @@ def describe_head(path: Path) -> Result:
         "kind": "head",
         "path": str(path),
         "model": head.model,
+        "description": dict(head.description),
         "dim": head.dim,
         "classes": list(head.classes),
         "C": head.C,
@@ -136,7 +139,7 @@ def describe_head(path: Path) -> Result:
             low, high = evaluation["interval"]
             accuracy = f"{evaluation['accuracy']:.1%} ({low:.1%} to {high:.1%}) on {count(evaluation['items'], 'item')}"
         values = {
-            "model": head.model,
+            "model": _made_by(head),
             "width": head.dim,
             "classes": listing(head.classes, most=20),
             "accuracy": accuracy,
@@ -146,6 +149,14 @@ def describe_head(path: Path) -> Result:
         _render_fingerprint(console, head.fingerprint.digest, head.fingerprint.fields)
 
     return Result(data, render)
+
+
+def _made_by(thing: EmbeddingStore | VectorIndex | Head) -> str:
+    """The model, and what of its description is not said elsewhere."""
+    stated = thing.description
+    more = [str(stated["modality"])] if stated.get("modality") else []
+    more += [f"{name} {stated[name]}" for name in ("arch", "prompt") if stated.get(name)]
+    return f"{thing.model} ({', '.join(more)})" if more else thing.model
 
 
 def _queries(index: VectorIndex) -> str | None:

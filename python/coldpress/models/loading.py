@@ -172,13 +172,12 @@ def _read_spec(
     sentence: SentenceModules | None,
     modality: Modality | None,
 ) -> Spec:
-    if "model_type" not in config:
-        return read_timm_spec(config, source)
-    found = _modalities(source, family)
+    named = "model_type" not in config
+    found: tuple[Modality, ...] = ("image",) if named else _modalities(source, family)
     if modality is not None and found and modality not in found:
         raise ModelError(f"{source} takes {found[0]}s, expected a model for {modality}s; leave the modality out")
     if (modality or next(iter(found), None)) == "image":
-        return read_image_spec(source)
+        return read_timm_spec(config, source) if named else read_image_spec(source)
     if found:
         longest, lowers = _longest_text(config, family), getattr(family, "lowers", None)
         lowercase = lowers is not None and lowers(config)
