@@ -199,3 +199,13 @@ def test_frozen_features_take_a_tower_and_a_single_file(clip: Path, weights: tup
     file, arch = weights
     photo = np.zeros((32, 32, 3), np.uint8)
     assert FrozenFeatures(file, arch=str(arch)).fit([photo]).transform([photo]).shape == (1, 32)
+
+
+def test_a_description_of_a_later_version_is_refused(cli: Cli, clip: Path, photos: Path, tmp_path: Path) -> None:
+    _, index = made(cli, photos, tmp_path, "--model", clip)
+    manifest = json.loads((index / "index.json").read_text())
+    manifest["description"]["whitening"] = True
+    (index / "index.json").write_text(json.dumps(manifest))
+    done = cli("search", index, "--image", photos / "1.png")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "described by whitening, which this coldpress does not know" in done.err

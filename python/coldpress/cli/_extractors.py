@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
@@ -55,6 +56,11 @@ def extractor_for(made: Made, model: str | None = None, arch: str | None = None,
     with loading(arguments["model"]):
         from coldpress import Extractor
 
+        if unknown := sorted(arguments.keys() - signature(Extractor).parameters.keys()):
+            raise ColdpressError(
+                f"the extractor of {made.model} is described by {', '.join(unknown)}, which this coldpress does not"
+                " know: use the one that embedded"
+            )
         extractor = Extractor(**arguments)
     made.check(extractor.fingerprint)
     return extractor

@@ -246,7 +246,10 @@ def _shared_space(
     if not has_towers(family) or raw["model_type"] not in family.BOTH_TOWERS:
         return None
     towers: tuple[Modality, ...] = ("image", "text")
-    configs = [family.read_config(raw, tower) for tower in towers]
+    try:
+        configs = [family.read_config(raw, tower) for tower in towers]
+    except ModelError:  # the other tower is of a kind that nobody can ask here
+        return None
     if not family.meet(*configs):
         return None
     parts = [hashes.get(tower) or hash_tensors(backbone_tensors(family, tower, checkpoint)) for tower in towers]
