@@ -175,6 +175,8 @@ class Extractor:
             fields["layer_precision"] = dict(sorted(self._choice.layers.items()))
         if self.precision in self.model.backbone.calibrated:
             fields["calibration"] = self.model.calibration
+        if self.model.space and any(output.own for output in self.outputs):
+            fields["space"] = {"checkpoint": self.model.space, "tower": self.modality}
         return Fingerprint(fields)
 
     def embed(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -331,9 +333,11 @@ class Extractor:
         return EmbeddingStore(out)
 
     def describe(self) -> dict[str, Any]:
-        """How to build this extractor again, as JSON values: the arguments that shape the vectors."""
-        shaping = {name: self._options[name] for name in ("output", "prompt", "exif", "fast_decode")}
-        return {"model": self.name, "modality": self.modality, **shaping}
+        """How to build this extractor again: the arguments that shape the vectors, ``Extractor(**description)``."""
+        shaping = {name: self._options[name] for name in ("arch", "output", "prompt", "exif", "fast_decode")}
+        chosen = {"precision": self.precision, "layer_precision": self.layer_precision}
+        calibration = self._options["calibration"]
+        return {"model": self.name, "modality": self.modality, **shaping, **chosen, "calibration": calibration}
 
     @property
     def _compute(self) -> Computer:

@@ -13,10 +13,20 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
-from coldpress.types import Fingerprint
+from coldpress.types import Fingerprint, Modality
 
 if TYPE_CHECKING:
     from coldpress.extractor import Extractor
+
+_DEFAULTS: dict[str, Any] = {
+    "device": "auto",
+    "precision": "auto",
+    "output": "pooled",
+    "modality": None,
+    "arch": None,
+    "threads": None,
+}
+"""Of the parameters that an extractor takes."""
 
 
 class FrozenFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -33,6 +43,8 @@ class FrozenFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         A model directory, a hub id, or a ready extractor. With an extractor the other parameters have no effect and
         have to be left at their defaults.
     device, precision, output : str
+    modality : {"text", "image"}, optional
+    arch : str, optional
     threads : int, optional
         As of :class:`~coldpress.Extractor`.
 
@@ -60,12 +72,16 @@ class FrozenFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         device: str = "auto",
         precision: str = "auto",
         output: str = "pooled",
+        modality: Modality | None = None,
+        arch: str | None = None,
         threads: int | None = None,
     ) -> None:
         self.model = model
         self.device = device
         self.precision = precision
         self.output = output
+        self.modality = modality
+        self.arch = arch
         self.threads = threads
 
     def fit(self, X: Any, y: Any = None) -> FrozenFeatures:
@@ -120,11 +136,8 @@ class FrozenFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if not hasattr(self.model, "embed"):
             from coldpress.extractor import Extractor
 
-            return Extractor(
-                self.model, device=self.device, precision=self.precision, output=self.output, threads=self.threads
-            )
-        defaults = {"device": "auto", "precision": "auto", "output": "pooled", "threads": None}
-        changed = [name for name, default in defaults.items() if getattr(self, name) != default]
+            return Extractor(self.model, **{name: getattr(self, name) for name in _DEFAULTS})
+        changed = [name for name, default in _DEFAULTS.items() if getattr(self, name) != default]
         if changed:
             raise ColdpressError(
                 f"{', '.join(changed)} cannot be set on a ready extractor: give them to Extractor(...) or pass the"

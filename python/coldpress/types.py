@@ -116,7 +116,17 @@ class ImageBatch:
         return len(self.pixels)
 
 
-Batch = TextBatch | ImageBatch
+@dataclass(frozen=True, slots=True)
+class MixedBatch:
+    """Images that keep their shapes: `images` are (height, width, 3) uint8 RGB each."""
+
+    images: tuple[torch.Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+Batch = TextBatch | ImageBatch | MixedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +152,13 @@ Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"
 class ImageSpec:
     """How an image becomes pixels and pixels become normalised values, as the model's own processor does it.
 
-    `resize` is ``("shortest_edge", s)`` or ``("exact", height, width)`` or None; `crop` is (height, width) of a
-    centre crop or None; values are ``(pixel * rescale - mean) / std`` for each RGB channel. `exif` turns images
-    upright as their EXIF data says. `crop_rounding` is what becomes of half a pixel of the crop's offset: ``down`` in
-    Hugging Face processors, to ``even`` in torchvision and timm. `fast_decode` decodes JPEG files at 1/2, 1/4 or 1/8
-    of their size where that is not below the resized one: faster on large photos, close to the exact pixels and not
-    equal to them.
+    `resize` is ``("shortest_edge", s)``, ``("exact", height, width)``, ``("patches", side, most)`` or None; the third
+    keeps the shape: the greatest size in multiples of `side` that has at most so many patches. `crop` is (height,
+    width) of a centre crop or None; values are ``(pixel * rescale - mean) / std`` for each RGB channel. `exif` turns
+    images upright as their EXIF data says. `crop_rounding` is what becomes of half a pixel of the crop's offset:
+    ``down`` in Hugging Face processors, to ``even`` in torchvision and timm. `fast_decode` decodes JPEG files at 1/2,
+    1/4 or 1/8 of their size where that is not below the resized one: faster on large photos, close to the exact pixels
+    and not equal to them.
     """
 
     resize: tuple[Any, ...] | None
@@ -191,23 +202,50 @@ class Output:
     layer: int | None
     pooling: Literal["model", "cls", "mean", "last"]
 
+    @property
+    def own(self) -> bool:
+        """Whether this is the vector that the model's own files describe."""
+        return self.layer is None and self.pooling == "model"
+
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What two sets of vectors must share to be comparable, as plain JSON values."""
+    """What two sets of vectors must share to be of one making, as plain JSON values.
+
+    The field `space` does not shape the vectors. It is there where another tower of the same checkpoint maps into the
+    same space: ``checkpoint`` is a hash of both towers, ``tower`` says which of them this is.
+    """
 
     fields: Mapping[str, Any]
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of the fields, hexadecimal."""
-        canonical = json.dumps(self.fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        """SHA-256 over the canonical JSON of the fields, `space` left out, hexadecimal."""
+        shaping = {name: value for name, value in self.fields.items() if name != "space"}
+        canonical = json.dumps(shaping, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    def meets(self, other: Fingerprint) -> bool:
+        """Say whether a vector of the other may be compared with these.
+
+        It may if it is of the same making, or comes out of the other tower of the same checkpoint, in whatever
+        precision, prompt and preprocessing that ran.
+        """
+        mine, theirs = (fields.get("space") or {} for fields in (self.fields, other.fields))
+        towers = {mine.get("tower"), theirs.get("tower")} == {"image", "text"}
+        checkpoint = mine.get("checkpoint") == theirs.get("checkpoint")
+        same_numerics = self.fields.get("numerics") == other.fields.get("numerics")
+        return self.digest == other.digest or (towers and checkpoint and same_numerics)
+
     def diff(self, other: Fingerprint) -> list[str]:
-        """One line ``field: this != that`` for everything that differs, nested fields dotted."""
+        """One line ``field: this != that`` for everything that differs, nested fields dotted.
+
+        Of networks of different kinds, configuration and preprocessing have nothing in common, and are left out.
+        """
         mine, theirs = dict(_flatten(self.fields)), dict(_flatten(other.fields))
-        names = sorted(mine.keys() | theirs.keys())
+        kinds = {(f.get("family"), "preprocessing.tokenizer" in f) for f in (mine, theirs)}
+        beside = ("config.", "preprocessing.") if len(kinds) > 1 else ()
+        names = sorted(name for name in mine.keys() | theirs.keys() if not name.startswith(beside))
         absent = "(absent)"
         return [
             f"{name}: {mine.get(name, absent)} != {theirs.get(name, absent)}"

@@ -25,7 +25,7 @@ from coldpress import models
 from coldpress.models.convolutional import ConvolutionalBackbone
 from coldpress.ops import Pooling
 from coldpress.preprocess.text import TextPreprocessor
-from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, TextBatch
+from coldpress.types import Batch, ImageBatch, ImageSpec, MixedBatch, Modality, Output, TextBatch
 
 Tensors = dict[str, torch.Tensor]
 Vectors = Mapping[str, torch.Tensor]
@@ -122,10 +122,10 @@ class Subject:
             save_file(self.tensors, path)
 
 
-def load_ready(directory: Path) -> models.LoadedModel:
+def load_ready(directory: Path, precision: str = "fp32") -> models.LoadedModel:
     """Load a directory and pack its weights."""
     loaded = models.load(directory)
-    loaded.backbone.prepare()
+    loaded.backbone.prepare(precision)
     return loaded
 
 
@@ -181,20 +181,38 @@ def embed_texts(loaded: models.LoadedModel, texts: Sequence[str]) -> npt.NDArray
 
 def split(batch: Batch) -> list[torch.Tensor]:
     """The items of a batch: token ids (T,) or pixels (height, width, 3)."""
-    if isinstance(batch, ImageBatch):
-        return list(batch.pixels)
+    if isinstance(batch, ImageBatch | MixedBatch):
+        return list(batch.pixels if isinstance(batch, ImageBatch) else batch.images)
     return list(batch.ids.split(batch.cu_seqlens.diff().tolist()))
 
 
 def join(items: list[torch.Tensor]) -> Batch:
     """The inverse of :func:`split`."""
+    if any(item.shape != items[0].shape for item in items) and items[0].dim() == 3:
+        return MixedBatch(tuple(items))
     return ImageBatch(torch.stack(items)) if items[0].dim() == 3 else text_batch(items)
+
+
+def to_cuda(batch: Batch) -> Batch:
+    """The same on a GPU."""
+    if isinstance(batch, TextBatch):
+        return TextBatch(batch.ids.cuda(), batch.cu_seqlens.cuda())
+    return join([item.cuda() for item in split(batch)])
 
 
 def example_batch(subject: Subject) -> Batch:
     """Seven items: random pixels, or random ids of lengths from one token to as many as there are positions."""
     generator = torch.Generator().manual_seed(1)
     spec, config = subject.loaded.spec, getattr(subject.upstream.config, "text_config", subject.upstream.config)
+    if isinstance(spec, ImageSpec) and spec.size is None:
+        _, side, most = spec.resize
+        grids = [(1, 1), (4, 4), (2, most // 2), (most, 1), (3, 4), (1, 5), (4, 4)]
+        return MixedBatch(
+            tuple(
+                torch.randint(0, 256, (rows * side, columns * side, 3), dtype=torch.uint8, generator=generator)
+                for rows, columns in grids
+            )
+        )
     if isinstance(spec, ImageSpec):
         return ImageBatch(torch.randint(0, 256, (7, *spec.size, 3), dtype=torch.uint8, generator=generator))
     lengths = subject.case.lengths or (5, 1, spec.max_tokens, 2, 17, 9, 16)
@@ -206,7 +224,7 @@ def example_batch(subject: Subject) -> Batch:
 
 def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
     """Run the padded, batched upstream model and pool its tokens as the outputs ask."""
-    case, batch, body = subject.case, subject.batch, subject.case.tower(model)
+    case, body = subject.case, subject.case.tower(model)
     depth = subject.loaded.backbone.depth
     lists = (m for m in body.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
     blocks = case.blocks(body) if case.blocks else next(lists)
@@ -223,12 +241,20 @@ def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
     for output in subject.outputs:
         pooling = case.pooling if output.pooling == "model" else output.pooling
         hidden = layers[output.layer]
-        lengths = batch.cu_seqlens.diff() if isinstance(batch, TextBatch) else [hidden.shape[1]] * len(batch)
+        lengths = _lengths(subject, hidden.shape[1])
         rows = [_pool(row[:n], pooling, case.prefix) for row, n in zip(hidden, lengths, strict=True)]
         if isinstance(subject.loaded.backbone, ConvolutionalBackbone) and output.name == "pooled":
             rows = list(result.pooler_output.flatten(1))
         vectors[output.name] = F.normalize(torch.stack(rows)) if case.normalize else torch.stack(rows)
     return vectors if own is None else {**vectors, "pooled": own}
+
+
+def _lengths(subject: Subject, tokens: int) -> list[int]:
+    """How many of its tokens belong to each item."""
+    batch, spec = subject.batch, subject.loaded.spec
+    if isinstance(batch, MixedBatch):
+        return [image.shape[0] * image.shape[1] // spec.resize[1] ** 2 for image in batch.images]
+    return batch.cu_seqlens.diff().tolist() if isinstance(batch, TextBatch) else [tokens] * len(batch)
 
 
 def _keep(layers: dict[int | None, torch.Tensor], number: int) -> Callable[..., None]:
@@ -244,10 +270,28 @@ def _inputs(subject: Subject, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         values = batch.pixels.to(dtype) * spec.rescale
         values = (values - torch.tensor(spec.mean, dtype=dtype)) / torch.tensor(spec.std, dtype=dtype)
         return {"pixel_values": values.permute(0, 3, 1, 2)}
+    if isinstance(batch, MixedBatch):
+        return _patches(batch, spec, dtype)
     texts = [ids.long() for ids in split(batch)]
     ids = nn.utils.rnn.pad_sequence(texts, batch_first=True)
     mask = nn.utils.rnn.pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def _patches(batch: MixedBatch, spec: ImageSpec, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Images cut into patches, and filled up, as the processor of SigLIP 2 does."""
+    side, rows = spec.resize[1], []
+    mean, std = (torch.tensor(values, dtype=dtype) for values in (spec.mean, spec.std))
+    for image in batch.images:
+        values = (image.to(dtype) * spec.rescale - mean) / std
+        cut = values.unflatten(1, (-1, side)).unflatten(0, (-1, side)).transpose(1, 2)
+        rows.append(cut.reshape(-1, 3 * side**2))
+    mask = [torch.ones(len(row), dtype=torch.int32) for row in rows]
+    return {
+        "pixel_values": nn.utils.rnn.pad_sequence(rows, batch_first=True),
+        "pixel_attention_mask": nn.utils.rnn.pad_sequence(mask, batch_first=True),
+        "spatial_shapes": torch.tensor([[image.shape[0] // side, image.shape[1] // side] for image in batch.images]),
+    }
 
 
 def _pool(tokens: torch.Tensor, pooling: str, prefix: int) -> torch.Tensor:

@@ -160,7 +160,7 @@ def test_directories_that_sentence_transformers_wrote(directory: Path, pooling: 
         ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "pooling_mode_weightedmean; expected exactly"),
         ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "none; expected exactly one of"),
         ("1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False}, "include_prompt is false"),
-        ("modules.json", [{"type": "a.Dense", "path": "2_Dense"}], "modules.json has Dense"),
+        ("modules.json", [{"type": "a.WordWeights", "path": "2"}], "modules.json has WordWeights"),
         ("modules.json", {"type": "a.Dense"}, "expected a list of modules with type and path"),
         ("modules.json", ["Pooling"], "expected a list of modules with type and path"),
     ],

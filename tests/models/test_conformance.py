@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conformance import Case, Subject, allowed_error, equal, join, largest_error, split, torch_threads
+from conformance import Case, Subject, allowed_error, equal, join, largest_error, split, to_cuda, torch_threads
 
 from coldpress import _library, models, ops
 from coldpress.errors import ModelError
@@ -57,8 +57,7 @@ def test_references_agree_with_the_kernels(subject: Subject) -> None:
 def test_cuda_is_within_k_too(subject: Subject) -> None:
     backbone = models.load(subject.directory, modality=subject.case.modality).backbone.to("cuda")
     backbone.prepare()
-    moved = type(subject.batch)(*(getattr(subject.batch, n).cuda() for n in subject.batch.__dataclass_fields__))
-    vectors = {name: v.cpu() for name, v in backbone(moved, subject.outputs).items()}
+    vectors = {name: v.cpu() for name, v in backbone(to_cuda(subject.batch), subject.outputs).items()}
     for output in subject.outputs:
         assert largest_error(vectors, subject.exact, output.name) <= allowed_error(subject, output.name), output.name
 

@@ -12,6 +12,7 @@ CASES = [
     Case("dinov2", "dinov2", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(), "cls", prefix=1),
     Case("dinov2_wide", "dinov2", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(24, 40), "cls", prefix=1),
     Case("dinov2_small", "dinov2", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(16, 16), "cls", prefix=1),
+    Case("dinov2_rest", "dinov2", lambda: Dinov2Model(Dinov2Config(**DINO)), processor(30, 45), "cls", prefix=1),
     Case("swiglu", "dinov2", lambda: Dinov2Model(Dinov2Config(**DINO, use_swiglu_ffn=True)), processor(), "cls",
          prefix=1),
     Case("registers", "dinov2",

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from test_vit import processor
 from torch import nn
 from transformers import (
-    ElectraConfig,
-    ElectraModel,
     ErnieConfig,
     ErnieModel,
     PreTrainedModel,
     RegNetConfig,
     RegNetModel,
+    SplinterConfig,
+    SplinterModel,
 )
 
 from coldpress import models
@@ -89,15 +89,15 @@ VOCABULARY = {"vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK
 SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
 
 
-def electra() -> PreTrainedModel:
-    return ElectraModel(ElectraConfig(vocab_size=31, embedding_size=16, **SIZES))
+def splinter() -> PreTrainedModel:
+    return SplinterModel(SplinterConfig(vocab_size=31, **SIZES))
 
 
 def ernie() -> PreTrainedModel:
     return ErnieModel(ErnieConfig(vocab_size=31, **SIZES))
 
 
-@pytest.fixture(params=[electra, ernie], ids=lambda build: build.__name__)
+@pytest.fixture(params=[splinter, ernie], ids=lambda build: build.__name__)
 def text_model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[PreTrainedModel, Path]:
     upstream = randomise(request.param().eval())
     upstream.save_pretrained(tmp_path)

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,12 @@ MODELS = {
     "swiglu": ("vit_giant_patch14_dinov2", {}),
     "clip": ("vit_base_patch32_clip_224", {}),
     "quick_gelu": ("vit_base_patch32_clip_quickgelu_224", {}),
+    "dinov3": ("vit_small_patch16_dinov3", {}),
+    "dinov3_biases": ("vit_small_patch16_dinov3_qkvb", {"global_pool": "token"}),
+    "dinov3_gated": ("vit_small_plus_patch16_dinov3", {}),
+    "siglip": ("vit_base_patch16_siglip_224", {}),
+    "siglip_tanh": ("vit_large_patch16_siglip_512", {}),
+    "siglip_mean": ("vit_so400m_patch14_siglip_gap_224", {}),
 }
 CFGS = [
     {"input_size": [3, 224, 224], "crop_pct": 0.9, "interpolation": "bicubic", **INCEPTION},
@@ -139,16 +144,50 @@ def test_a_single_file_with_a_directory_that_says_what_it_is(
         assert np.array_equal(coldpress.Extractor(single, arch=str(nanovit), precision="fp32").embed(images), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "crop", "cfg"),
+    [
+        ("vit_tiny_patch16_224.augreg_in21k", 0.9, INCEPTION),
+        ("vit_base_patch16_224.dino", 0.9, IMAGENET),
+        ("vit_base_patch16_384.augreg_in1k", 1.0, INCEPTION),
+        ("deit_tiny_patch16_224", 0.9, IMAGENET),
+        ("deit3_small_patch16_224.fb_in22k_ft_in1k", 1.0, IMAGENET),
+        ("vit_small_patch14_dinov2", 1.0, IMAGENET),
+        ("vit_small_patch16_dinov3.lvd1689m", 1.0, IMAGENET),
+        ("vit_base_patch16_siglip_384.v2_webli", 0.9, INCEPTION),
+    ],
+)
+def test_a_tag_says_how_images_are_prepared(name: str, crop: float, cfg: dict[str, Any], tmp_path: Path) -> None:
+    spec = read_timm_spec(models.loading.named_architecture(name, models.loading.family_of), tmp_path)
+    assert (list(spec.mean), list(spec.std)) == (cfg["mean"], cfg["std"])
+    assert spec.crop is not None
+    assert spec.resize == ("shortest_edge", int(spec.crop[0] / crop))
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("vit_base_patch16_224", ["got no tag", "expected timm's tag behind a dot (augreg, orig, sam, dino, mae)"]),
+        ("vit_base_patch16_224.bamboo", ["got bamboo"]),
+        ("deit3_base_patch16_224", ["got no tag", "fb_in1k, fb_in22k_ft_in1k"]),
+        ("vit_base_patch32_clip_224.openai", ["depends on its weights", "a directory with timm's config.json"]),
+    ],
+)
+def test_preprocessing_is_not_guessed(name: str, parts: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as error:
+        models.load(saved(tmp_path, {}), arch=name)
+    assert all(part in str(error.value) for part in parts)
+
+
 def test_a_single_file_with_the_name_of_its_architecture(tmp_path: Path) -> None:
-    for name, cfg in (("vit_tiny_patch16_224.augreg_in21k", INCEPTION), ("deit_tiny_patch16_224", IMAGENET)):
-        with pytest.raises(
-            ModelError, match=r"weights\.pth: the weights do not fit config\.json; missing: blocks\.0\."
-        ):
-            models.load(saved(tmp_path, {"norm.weight": torch.zeros(192)}), arch=name)
-        config = models.loading.named_architecture(name, models.loading.family_of)
-        spec = read_timm_spec(config, tmp_path)
-        assert (list(spec.mean), list(spec.std)) == (cfg["mean"], cfg["std"])
-        assert spec == replace(spec, resize=("shortest_edge", 248), crop=(224, 224), resample="bicubic")
+    with pytest.raises(ModelError, match=r"weights\.pth: the weights do not fit config\.json; missing: blocks\.0\."):
+        models.load(saved(tmp_path, {"norm.weight": torch.zeros(192)}), arch="deit_tiny_patch16_224")
+
+
+def test_the_older_layout_has_its_settings_at_the_top(tmp_path: Path) -> None:
+    assert read_timm_spec({"pretrained_cfg": CFGS[1]}, tmp_path) == read_timm_spec(CFGS[1], tmp_path)
+    with pytest.raises(ModelError, match="mean is None, expected three numbers"):
+        read_timm_spec({"architecture": "vit_base_patch16_224"}, tmp_path)
 
 
 def saved(directory: Path, tensors: dict[str, torch.Tensor]) -> Path:
@@ -161,7 +200,7 @@ def saved(directory: Path, tensors: dict[str, torch.Tensor]) -> Path:
     [
         ({"architecture": "swin_tiny_patch4_window7_224"}, "'swin_tiny_patch4_window7_224' is not known here.*vit"),
         ({"model_args": {"mlp_layer": "x"}}, "model_args has mlp_layer; expected only"),
-        ({"global_pool": "map"}, "global_pool 'map', expected one of token, avg"),
+        ({"global_pool": "max"}, "global_pool 'max', expected one of token, avg, map"),
         ({"model_args": {"img_size": [32, 64]}}, r"img_size \[32, 64\], expected one number"),
         ({"model_args": {"in_chans": 1}}, "in_chans 1, expected 3"),
         ({"pretrained_cfg": {"crop_mode": "border"}}, "crop_mode 'border'"),
@@ -177,8 +216,11 @@ def test_what_is_wrong_is_named(nanovit: Path, changed: dict[str, Any], message:
         models.load(nanovit)
 
 
+def test_texts_are_refused(nanovit: Path) -> None:
+    with pytest.raises(ModelError, match="takes images, expected a model for texts"):
+        models.load(nanovit, modality="text")
+
+
 def test_an_architecture_needs_a_file(nanovit: Path) -> None:
     with pytest.raises(ModelError, match=r"is no file; expected \.safetensors or \.pth"):
-        models.load(nanovit, arch="vit_tiny_patch16_224")
-    with pytest.raises(ModelError, match="depends on its weights"):
-        models.load(nanovit / "model.safetensors", arch="vit_base_patch32_clip_224")
+        models.load(nanovit, arch="deit_tiny_patch16_224")

@@ -53,7 +53,7 @@ def _vectors(model: Any, pixels: torch.Tensor, cfg: dict[str, Any], dtype: torch
     values = (pixels.to(dtype) / 255 - torch.tensor(cfg["mean"], dtype=dtype)) / torch.tensor(cfg["std"], dtype=dtype)
     with torch.no_grad():
         tokens = model.forward_features(values.permute(0, 3, 1, 2))
-        pooled = model.forward_head(tokens, pre_logits=True) if model.global_pool == "avg" else tokens[:, 0]
+        pooled = tokens[:, 0] if model.global_pool == "token" else model.forward_head(tokens, pre_logits=True)
     return pooled.numpy()
 
 

@@ -10,8 +10,8 @@ from io import BytesIO
 from PIL import Image
 
 from coldpress.models import LoadedModel
+from coldpress.models.tokenizers import open_tokenizer
 from coldpress.preprocess.image import PILLOW_PIXEL_LIMIT
-from coldpress.preprocess.text import open_tokenizer
 
 try:
     from coldpress import _image

@@ -1,10 +1,12 @@
-"""The extractor that belongs to an index or a head: the same model and settings, read from its fingerprint."""
+"""The extractor that belongs to an index or a head: the same arguments, read from its description."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
 
 from coldpress.cli._progress import loading
 from coldpress.errors import ColdpressError
@@ -13,62 +15,85 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from coldpress import Extractor, Fingerprint
+    from coldpress import Extractor, Fingerprint, VectorIndex
+    from coldpress.types import Modality
 
 
-class Space(Protocol):
-    """What an index and a head have in common: they belong to one vector space."""
+class Made(Protocol):
+    """What an index and a head have in common: they belong to the vectors of one extractor."""
 
     @property
     def model(self) -> str:
         """The model that made the vectors."""
 
     @property
-    def fingerprint(self) -> Fingerprint:
-        """Of the vectors."""
+    def description(self) -> Mapping[str, Any]:
+        """The arguments of that extractor."""
 
     def check(self, fingerprint: Fingerprint) -> None:
         """Refuse another space."""
 
 
-def extractor_for(space: Space, model: str | None, *, device: str = "auto", threads: int | None = None) -> Extractor:
-    """Load the extractor whose vectors belong to `space`; `model` says where the model lies if it has moved.
+def extractor_for(made: Made, model: str | None = None, arch: str | None = None, **options: Any) -> Extractor:
+    """Load the extractor that made the vectors again.
+
+    Parameters
+    ----------
+    model, arch : where the model lies, and what its architecture is, if they have moved.
+    options : other arguments than those it was made with.
 
     Raises
     ------
     FingerprintMismatch
         If what was loaded makes other vectors.
+    ColdpressError
+        If no extractor of coldpress made them.
     """
-    name = model or space.model
-    fields: Any = space.fingerprint.fields
-    preprocessing = fields["preprocessing"]
-    with loading(name):
+    if "model" not in made.description:
+        raise ColdpressError(f"the vectors of {made.model} were not made by coldpress embed, nor can a query be")
+    moved = {name: value for name, value in (("model", model), ("arch", arch)) if value is not None}
+    arguments = {**made.description, **moved, **options}
+    with loading(arguments["model"]):
         from coldpress import Extractor
 
-        extractor = Extractor(
-            name,
-            device=device,
-            precision=fields["precision"],
-            layer_precision=fields.get("layer_precision"),
-            output=",".join(output["name"] for output in fields["output"]),
-            prompt=preprocessing.get("prompt") or None,
-            exif=bool(preprocessing.get("exif", False)),
-            fast_decode=bool(preprocessing.get("fast_decode", False)),
-            threads=threads,
-            calibration=fields.get("calibration"),
-            modality="text" if "tokenizer" in preprocessing else "image",
-            arch=fields["config"].get("architecture") if Path(name).is_file() else None,
-        )
-    space.check(extractor.fingerprint)
+        if unknown := sorted(arguments.keys() - signature(Extractor).parameters.keys()):
+            raise ColdpressError(
+                f"the extractor of {made.model} is described by {', '.join(unknown)}, which this coldpress does not"
+                " know: use the one that embedded"
+            )
+        extractor = Extractor(**arguments)
+    made.check(extractor.fingerprint)
     return extractor
 
 
-def embed_output(extractor: Extractor, items: Sequence[Any], output: str | None) -> npt.NDArray[np.float32]:
-    """Embed `items` and keep one output, (N, D); None is the first, as for a store."""
+def extractor_for_query(
+    index: VectorIndex, modality: Modality, model: str | None = None, arch: str | None = None, *, device: str = "auto"
+) -> Extractor:
+    """Load an extractor of queries of a modality: that of the index, or the other tower of its checkpoint in fp32.
+
+    Raises
+    ------
+    FingerprintMismatch
+        If its vectors cannot be compared with those of the index.
+    BadParameter
+        If the index takes no such queries.
+    """
+    own = index.description.get("modality", modality)
+    if own == modality:
+        return extractor_for(index, model, arch, device=device)
+    if "space" not in index.fingerprint.fields:
+        raise typer.BadParameter(
+            f"{index.model} embeds {own}s, and no other tower of it ends in this space ({index.output}): search by "
+            f"--{own} or --key"
+        )
+    plain = {"output": "pooled", "precision": "fp32", "layer_precision": None, "calibration": None}
+    inputs = {"prompt": None, "exif": False, "fast_decode": False}
+    return extractor_for(index, model, arch, modality=modality, device=device, **plain, **inputs)
+
+
+def embed_output(extractor: Extractor, items: Sequence[Any], output: str) -> npt.NDArray[np.float32]:
+    """Embed `items` and keep one output, (N, D)."""
     dims = extractor.dims
-    wanted = output or next(iter(dims))
-    if wanted not in dims:
-        raise ColdpressError(f"output {wanted!r} is not among those of the vectors: {', '.join(dims)}")
     names = list(dims)
-    start = sum(dims[name] for name in names[: names.index(wanted)])
-    return extractor.embed(items)[:, start : start + dims[wanted]]
+    start = sum(dims[name] for name in names[: names.index(output)])
+    return extractor.embed(items)[:, start : start + dims[output]]

@@ -45,6 +45,10 @@ class ModalityChoice(str, Enum):
     IMAGE = "image"
     TEXT = "text"
 
+    def of(self) -> Modality:
+        """As the rest of coldpress calls it."""
+        return "image" if self is ModalityChoice.IMAGE else "text"
+
 
 Sources = Annotated[
     list[str],
@@ -108,6 +112,15 @@ ModelOverride = Annotated[
     str | None,
     typer.Option("--model", metavar="MODEL", help="Where the model lies now, if it has moved.", rich_help_panel=_MODEL),
 ]
+ArchOverride = Annotated[
+    str | None,
+    typer.Option(
+        "--arch",
+        metavar="NAME|DIRECTORY",
+        help="What the one file that is the model is, if that has moved.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MACHINE)]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="CPU threads. [dim]Default: all.[/]", rich_help_panel=_MACHINE)
@@ -146,7 +159,7 @@ def modality_of(
     from coldpress import models
 
     if choice is not None:
-        return "image" if choice is ModalityChoice.IMAGE else "text"
+        return choice.of()
     if arch is not None or len(models.modalities(model)) < 2:
         return None
     named = text_column is not None and image_column is None

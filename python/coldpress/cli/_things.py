@@ -1,11 +1,10 @@
-"""What a store, an index, a head or a model is, for ``coldpress info``."""
+"""What a store, an index or a head is, for ``coldpress info``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -13,9 +12,12 @@ from rich.text import Text
 from coldpress.cli._command import Result
 from coldpress.cli._format import clip, count, directory_size, facts, listing, size, table
 from coldpress.cli._outcomes import first_failures, reasons, render_failures
-from coldpress.cli._progress import loading
 from coldpress.cli._summary import certificate_line
 from coldpress.cli.index import index_facts
+
+if TYPE_CHECKING:
+    from coldpress import EmbeddingStore, VectorIndex
+    from coldpress.probes import Head
 
 
 def describe_store(path: str) -> Result:
@@ -30,6 +32,7 @@ def describe_store(path: str) -> Result:
         "kind": "store",
         "path": str(path),
         "model": store.model,
+        "description": dict(store.description),
         "source": store.source,
         "rows": len(store),
         "inputs": store.inputs,
@@ -48,9 +51,9 @@ def describe_store(path: str) -> Result:
     fields = store.fingerprint.fields
 
     def render(console: Console) -> None:
-        _title(console, "store", path, f"{count(len(store), 'vector')}")
+        title(console, "store", path, f"{count(len(store), 'vector')}")
         values: dict[str, object] = {
-            "model": store.model,
+            "model": _made_by(store),
             "source": store.source,
             "state": "complete" if store.complete else Text("incomplete: run embed again to continue", "yellow"),
             "vectors": f"{listing(f'{name} {dim}' for name, dim in dims.items())}, {store.dtype}",
@@ -83,6 +86,8 @@ def describe_index(path: Path) -> Result:
         "kind": "index",
         "path": str(path),
         "model": index.model,
+        "description": dict(index.description),
+        "output": index.output,
         "rows": len(index),
         "dim": index.dim,
         "method": index.kind,
@@ -93,10 +98,12 @@ def describe_index(path: Path) -> Result:
     }
 
     def render(console: Console) -> None:
-        _title(console, "index", path, f"{count(len(index), 'vector')} of width {index.dim}")
+        title(console, "index", path, f"{count(len(index), 'vector')} of width {index.dim}")
         settings = {name: value for name, value in index.settings.items() if name != "recall_at_10"}
         values = {
-            "model": index.model,
+            "model": _made_by(index),
+            "output": index.output,
+            "takes": _queries(index),
             **index_facts(index.kind, index.metric, index.settings["recall_at_10"]),
             "settings": listing((f"{name} {value}" for name, value in settings.items()), most=20) or None,
             "on disk": size(directory_size(path)),
@@ -116,6 +123,7 @@ def describe_head(path: Path) -> Result:
         "kind": "head",
         "path": str(path),
         "model": head.model,
+        "description": dict(head.description),
         "dim": head.dim,
         "classes": list(head.classes),
         "C": head.C,
@@ -124,14 +132,14 @@ def describe_head(path: Path) -> Result:
     }
 
     def render(console: Console) -> None:
-        _title(console, "head", path, count(len(head.classes), "class", "classes"))
+        title(console, "head", path, count(len(head.classes), "class", "classes"))
         evaluation = head.report.get("evaluation")
         accuracy = None
         if evaluation:
             low, high = evaluation["interval"]
             accuracy = f"{evaluation['accuracy']:.1%} ({low:.1%} to {high:.1%}) on {count(evaluation['items'], 'item')}"
         values = {
-            "model": head.model,
+            "model": _made_by(head),
             "width": head.dim,
             "classes": listing(head.classes, most=20),
             "accuracy": accuracy,
@@ -143,50 +151,23 @@ def describe_head(path: Path) -> Result:
     return Result(data, render)
 
 
-def describe_model(name: str) -> Result:
-    """A model: architecture, size, preprocessing, prompts, weights."""
-    with loading(name):
-        from coldpress import models
-
-        model = models.load(name)
-    backbone = model.backbone
-    parameters = sum(parameter.numel() for parameter in backbone.parameters())
-    data = {
-        "kind": "model",
-        "model": name,
-        "family": model.family,
-        "modality": backbone.modality,
-        "parameters": parameters,
-        "dim": backbone.width,
-        "depth": backbone.depth,
-        "pooling": backbone.pooling,
-        "normalize": backbone.normalize,
-        "preprocessing": asdict(model.spec),
-        "prompts": dict(model.prompts or {}),
-        "weights": model.weights,
-        "config": dict(model.config),
-        "directory": None if model.directory is None else str(model.directory),
-    }
-
-    def render(console: Console) -> None:
-        _title(console, "model", name, f"{parameters / 1e6:.1f} M parameters")
-        end = ", scaled to unit length" if backbone.normalize else ""
-        values = {
-            "family": f"{model.family} ({'native' if model.family != 'transformers' else 'runs through transformers'})",
-            "takes": f"{backbone.modality}s",
-            "gives": f"vectors of width {backbone.width}, {backbone.pooling} pooling{end}",
-            "blocks": f"{backbone.depth} (--output layer:1 … layer:{backbone.depth})" if backbone.depth else None,
-            "preprocessing": listing((f"{k} {v}" for k, v in asdict(model.spec).items() if v != ""), most=20),
-            "prompts": listing(f"{k} ({v!r})" for k, v in (model.prompts or {}).items()) or None,
-            "weights": f"sha256 {model.weights}",
-            "directory": model.directory,
-        }
-        console.print(facts(values))
-
-    return Result(data, render)
+def _made_by(thing: EmbeddingStore | VectorIndex | Head) -> str:
+    """The model, and what of its description is not said elsewhere."""
+    stated = thing.description
+    more = [str(stated["modality"])] if stated.get("modality") else []
+    more += [f"{name} {stated[name]}" for name in ("arch", "prompt") if stated.get(name)]
+    return f"{thing.model} ({', '.join(more)})" if more else thing.model
 
 
-def _title(console: Console, kind: str, path: object, what: str) -> None:
+def _queries(index: VectorIndex) -> str | None:
+    """What may be searched for: with two towers in one space either."""
+    own = index.description.get("modality")
+    other = "image" if own == "text" else "text"
+    return f"{own}s, and {other}s too" if "space" in index.fingerprint.fields else own and f"{own}s"
+
+
+def title(console: Console, kind: str, path: object, what: str) -> None:
+    """The first line of what is said about a thing."""
     console.print(Text.assemble((kind, "bold cyan"), " ", (str(path), "bold"), (f"  {what}", "dim")), soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from coldpress.cli import _options as options
 from coldpress.cli import _terminal as terminal
 from coldpress.cli._command import Command, Result
 from coldpress.cli._format import count, directory_size, duration, facts, size
+
+if TYPE_CHECKING:
+    from coldpress import EmbeddingStore
 
 
 class Kind(str, Enum):
@@ -88,9 +91,10 @@ def index_facts(kind: str, metric: str, recall: float) -> dict[str, object]:
     return {"kind": f"{kind} ({how})", "metric": metric, "recall@10": f"{recall:.3f}"}
 
 
-def _query(store: object) -> str:
-    modality = getattr(store, "description", {}).get("modality")
-    return "--image FILE" if modality == "image" else '--text "…"'
+def _query(store: EmbeddingStore) -> str:
+    """How to ask: by text wherever that finds anything."""
+    images = store.description.get("modality") == "image" and "space" not in store.fingerprint.fields
+    return "--image FILE" if images else '--text "…"'
 
 
 COMMAND = Command(

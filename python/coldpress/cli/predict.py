@@ -43,6 +43,7 @@ def predict(
     key_column: options.KeyColumn = None,
     limit: options.Limit = None,
     model: options.ModelOverride = None,
+    arch: options.ArchOverride = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     workers: options.Workers = None,
@@ -57,11 +58,11 @@ def predict(
 
     opened = Head.open(head)
     if len(sources) == 1 and is_store(sources[0]):
-        if (text_column, image_column, key_column, limit, model) != (None,) * 5:
+        if (text_column, image_column, key_column, limit, model, arch) != (None,) * 6:
             raise typer.BadParameter(f"{sources[0]} is a store: options for reading and embedding are for a SOURCE")
         store = EmbeddingStore(sources[0])
         return _result(head, Predictions.of(opened, store), [], 0, out)
-    extractor = extractor_for(opened, model, device=device, threads=threads)
+    extractor = extractor_for(opened, model, arch, device=device, threads=threads)
     columns = options.columns(text_column, image_column, key_column, None)
     with _embedded(extractor, sources, columns, limit, workers) as store:
         return _result(head, Predictions.of(opened, store), first_failures(store), store.failed, out)

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
-from coldpress.cli._extractors import embed_output, extractor_for
+from coldpress.cli._extractors import embed_output, extractor_for_query
 from coldpress.cli._format import clip, table
 from coldpress.cli._originals import Originals
 
 if TYPE_CHECKING:
-    from coldpress import VectorIndex
+    from coldpress.types import Modality
 
 
 def search(
@@ -36,14 +36,15 @@ def search(
         str | None,
         typer.Option(metavar="STORE", help="Show labels and texts too, found through this store."),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Which output the index was built of, where the store holds several."),
-    ] = None,
     model: options.ModelOverride = None,
+    arch: options.ArchOverride = None,
     device: options.Device = "auto",
 ) -> Result:
-    """Search an index by text, by image, or by the key of an item in it."""
+    """Search an index by text, by image, or by the key of an item in it.
+
+    An index of images takes texts, and the other way round, where its model has a tower for each that end in one space
+    (CLIP, SigLIP): the query runs in fp32, whatever the vectors of the index ran in.
+    """
     if sum(query is not None for query in (text, image, key)) != 1:
         raise typer.BadParameter("give exactly one of --text, --image and --key")
     from coldpress import VectorIndex
@@ -53,7 +54,9 @@ def search(
     if key is not None:
         scores, keys = opened.search_key(key, k)
     else:
-        query = _query_vector(opened, text=text, image=image, output=output, model=model, device=device)
+        given: Modality = "text" if text is not None else "image"
+        extractor = extractor_for_query(opened, given, model, arch, device=device)
+        query = embed_output(extractor, [text if text is not None else image], opened.output)
         scores, keys = (found[0] for found in opened.search(query, k))
     hits: list[dict[str, Any]] = [
         {"rank": rank, "score": round(float(score), 6), "key": hit, **(originals.of(hit) if originals else {})}
@@ -74,16 +77,6 @@ def search(
     return Result(data, render)
 
 
-def _query_vector(
-    index: VectorIndex, *, text: str | None, image: str | None, output: str | None, model: str | None, device: str
-) -> Any:
-    extractor = extractor_for(index, model, device=device)
-    given = "text" if text is not None else "image"
-    if given != extractor.modality:
-        raise typer.BadParameter(f"{index.model} embeds {extractor.modality}s: use --{extractor.modality} or --key")
-    return embed_output(extractor, [text if text is not None else image], output)
-
-
 COMMAND = Command(
     search,
     group="Search",
@@ -91,6 +84,7 @@ COMMAND = Command(
     examples=(
         'coldpress search passages.index --text "how do I cancel my order" -k 5',
         "coldpress search photos.index --image holiday.jpg",
+        'coldpress search clip-photos.index --text "a dog on a beach"',
         "coldpress search photos.index --key cats/001.jpg --json",
     ),
 )

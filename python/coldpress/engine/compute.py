@@ -20,7 +20,7 @@ from coldpress.models import Backbone, LoadedModel
 from coldpress.models.openvino import Calibrated
 from coldpress.models.workers import single_threaded_workers
 from coldpress.ops import ReferenceMode
-from coldpress.types import Batch, Failed, ImageBatch, ImageInput, ModelInput, Output, TextBatch, TextInput
+from coldpress.types import Batch, Failed, ImageBatch, ImageInput, MixedBatch, ModelInput, Output, TextBatch, TextInput
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -187,8 +187,10 @@ def collate(inputs: Sequence[ModelInput], device: torch.device) -> Batch:
         ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
         ids = torch.from_numpy(np.concatenate(texts))
         return TextBatch(ids.to(device), torch.from_numpy(ends).to(device))
-    pixels = np.stack([item.pixels for item in inputs if isinstance(item, ImageInput)])
-    return ImageBatch(torch.from_numpy(pixels).to(device))
+    images = [item.pixels for item in inputs if isinstance(item, ImageInput)]
+    if any(image.shape != images[0].shape for image in images):
+        return MixedBatch(tuple(torch.from_numpy(image).to(device) for image in images))
+    return ImageBatch(torch.from_numpy(np.stack(images)).to(device))
 
 
 def finite_rows(vectors: Vectors) -> npt.NDArray[np.bool_]:

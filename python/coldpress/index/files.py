@@ -23,7 +23,7 @@ from coldpress.errors import StoreError
 from coldpress.store.files import sha256, sync_file, temporary, write_atomically
 
 FORMAT = "coldpress-index"
-VERSION = 1
+VERSION = 2
 MANIFEST = "index.json"
 _OURS = re.compile(r"(index|keys)-[0-9a-f]{12}\.(faiss|parquet)|\.(index|keys)\.(faiss|parquet)\.tmp")
 

@@ -43,8 +43,10 @@ class VectorIndex:
     ----------
     fingerprint : Fingerprint
         The space the vectors live in; queries must come from the same one (:meth:`check`).
-    model : str
-        The model that made them.
+    model, description : str, mapping
+        The model that made them, and the arguments of the :class:`~coldpress.Extractor` that did.
+    output : str
+        Which output of the store they are.
     metric : {"cosine", "dot"}
     kind : {"exact", "ivf"}
     settings : mapping
@@ -64,6 +66,8 @@ class VectorIndex:
         *,
         fingerprint: Fingerprint,
         model: str,
+        description: Mapping[str, Any],
+        output: str,
         metric: Metric,
         kind: Kind,
         settings: Mapping[str, Any],
@@ -72,6 +76,8 @@ class VectorIndex:
         self._keys = keys
         self.fingerprint = fingerprint
         self.model = model
+        self.description = MappingProxyType(dict(description))
+        self.output = output
         self.metric: Metric = metric
         self.kind: Kind = kind
         self.settings = MappingProxyType(dict(settings))
@@ -117,7 +123,8 @@ class VectorIndex:
             raise ColdpressError(f"kind is {kind!r}, expected 'auto', 'exact' or 'ivf'")
         if metric not in ("cosine", "dot"):
             raise ColdpressError(f"metric is {metric!r}, expected 'cosine' or 'dot'")
-        matrix = store.embeddings if output is None else store.output(output)
+        taken = output or store.outputs[0]
+        matrix = store.output(taken)
         keys = store.keys
         rows, dim = matrix.shape
         if rows == 0:
@@ -137,8 +144,10 @@ class VectorIndex:
         return cls(
             index,
             keys.to_arrow(),
-            fingerprint=store.fingerprint,
+            fingerprint=_of_output(store.fingerprint, taken),
             model=store.model,
+            description=store.description,
+            output=taken,
             metric=metric,
             kind=chosen,
             settings=settings,
@@ -162,6 +171,8 @@ class VectorIndex:
                 keys.cast(pa.large_string()),
                 fingerprint=Fingerprint(manifest["fingerprint"]),
                 model=manifest["model"],
+                description=manifest["description"],
+                output=manifest["output"],
                 metric=manifest["metric"],
                 kind=manifest["kind"],
                 settings=manifest["settings"],
@@ -190,6 +201,8 @@ class VectorIndex:
             "kind": self.kind,
             "metric": self.metric,
             "model": self.model,
+            "description": dict(self.description),
+            "output": self.output,
             "fingerprint": dict(self.fingerprint.fields),
             "settings": dict(self.settings),
         }
@@ -271,8 +284,18 @@ class VectorIndex:
         return scores[0, others], self._keys_of(rows[0, others])
 
     def check(self, fingerprint: Fingerprint) -> None:
-        """Raise :class:`~coldpress.errors.FingerprintMismatch`, naming what differs, if `fingerprint` is another."""
-        if fingerprint.digest != self.fingerprint.digest:
+        """Refuse queries whose vectors cannot be compared with those of the index.
+
+        Those of the other tower of the same checkpoint can (:meth:`coldpress.Fingerprint.meets`): texts find images in
+        an index of CLIP or SigLIP. Such a query runs in its own precision and with its own prompt, whatever the vectors
+        of the index ran in.
+
+        Raises
+        ------
+        FingerprintMismatch
+            Naming what differs.
+        """
+        if not self.fingerprint.meets(fingerprint):
             differences = "; ".join(self.fingerprint.diff(fingerprint))
             raise FingerprintMismatch(
                 f"the index and the vectors come from different spaces (index != vectors: {differences}): embed with"
@@ -307,3 +330,10 @@ class VectorIndex:
     def _keys_of(self, rows: Rows) -> npt.NDArray[np.object_]:
         found = self._keys.take(rows.ravel()).to_numpy(zero_copy_only=False)
         return cast("npt.NDArray[np.object_]", found.reshape(rows.shape))
+
+
+def _of_output(fingerprint: Fingerprint, output: str) -> Fingerprint:
+    """The fingerprint of one output of a store: only the model's own vectors live in the space of two towers."""
+    if output == "pooled" or "space" not in fingerprint.fields:
+        return fingerprint
+    return Fingerprint({name: value for name, value in fingerprint.fields.items() if name != "space"})

@@ -5,13 +5,14 @@ from coldpress.layers.conv import Conv2d, Padding, PixelConv2d, SeparableConv2d
 from coldpress.layers.embed import PatchEmbedding, interpolate_positions
 from coldpress.layers.linear import Linear
 from coldpress.layers.mlp import GatedMlp, Mlp
-from coldpress.layers.norm import LayerNorm
+from coldpress.layers.norm import GlobalResponseNorm, LayerNorm
 from coldpress.layers.transformer import PostNormBlock, PreNormBlock
 
 __all__ = [
     "AttentionPool",
     "Conv2d",
     "GatedMlp",
+    "GlobalResponseNorm",
     "LayerNorm",
     "Linear",
     "Mlp",

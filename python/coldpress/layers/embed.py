@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -12,6 +14,8 @@ from coldpress.layers.linear import Linear
 
 class PatchEmbedding(nn.Module):
     """uint8 images to tokens: normalise and cut in one pass, one product, prefix tokens and positions added.
+
+    What is left of an image at its right and lower edge, less than a patch, is not seen, as in a convolution.
 
     Parameters
     ----------
@@ -42,10 +46,28 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map (B, height, width, 3) uint8 to (B * T, D), T = prefix + rows * columns."""
-        B = len(pixels)
+        B, height, width = len(pixels), self.grid[0] * self.patch, self.grid[1] * self.patch
+        pixels = pixels[:, :height, :width].contiguous()
         patches = self.project(ops.patchify(pixels, self.patch, self.scale, self.shift))
         tokens = patches.view(B, *self.positions.shape) + self.positions
         return torch.cat([self.prefix.expand(B, -1, -1), tokens], dim=1).flatten(0, 1)
+
+    def mixed(self, images: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map images (height, width, 3) uint8, each with its own grid, to packed tokens and their bounds (B + 1,).
+
+        Positions are resampled to every grid, bilinear with antialiasing; there are no tokens in front of the patches.
+        """
+        cut = [ops.patchify(image[None].contiguous(), self.patch, self.scale, self.shift) for image in images]
+        square = _square(self.positions)
+        grids = [(image.shape[0] // self.patch, image.shape[1] // self.patch) for image in images]
+        placed = [
+            F.interpolate(square, size=grid, mode="bilinear", align_corners=False, antialias=True)[0].flatten(1).T
+            for grid in grids
+        ]
+        ends = torch.tensor([0, *map(len, cut)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        empty = self.positions[:0]
+        patches = self.project(torch.cat(cut)) if cut else empty
+        return patches + torch.cat([empty, *placed]), ends.to(patches.device)
 
 
 def interpolate_positions(positions: torch.Tensor, grid: tuple[int, int], *, antialias: bool) -> torch.Tensor:
@@ -53,9 +75,17 @@ def interpolate_positions(positions: torch.Tensor, grid: tuple[int, int], *, ant
 
     `antialias` is how the model was trained: DINOv2 with registers has it, the others have not.
     """
-    side = round(len(positions) ** 0.5)
-    if (side, side) == grid:
+    if (round(len(positions) ** 0.5),) * 2 == grid:
         return positions
-    square = positions.view(1, side, side, -1).permute(0, 3, 1, 2)
+    square = _square(positions)
     resampled = F.interpolate(square.float(), size=grid, mode="bicubic", align_corners=False, antialias=antialias)
     return resampled[0].permute(1, 2, 0).flatten(0, 1)
+
+
+def _square(positions: torch.Tensor) -> torch.Tensor:
+    """Positions (side * side, D) as an image (1, D, side, side).
+
+    Contiguous: torch 2.13 resamples a channels-last image to a width of one wrongly.
+    """
+    side = round(len(positions) ** 0.5)
+    return positions.view(side, side, -1).permute(2, 0, 1).unsqueeze(0).contiguous()

@@ -33,6 +33,33 @@ class LayerNorm(nn.Module):
         return ops.add_layer_norm(x, residual, self.weight, self.bias, self.eps)
 
 
+class GlobalResponseNorm(nn.Module):
+    """Scale every channel by how strongly it responds over an image, compared with the other channels.
+
+    Source: Woo et al., *ConvNeXt V2* (2023), https://arxiv.org/abs/2301.00808.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(width), requires_grad=False)
+
+    def forward(self, x: torch.Tensor, items: int) -> torch.Tensor:
+        """Map the tokens (T, D) of so many images of one size to (T, D); in place.
+
+        Both averages are taken by the pooling op, so that an image keeps its bits in any company.
+        """
+        D, tokens = x.shape[1], len(x) // items
+        response = (ops.pool(x.square(), _bounds(items, tokens, x), "mean") * tokens).sqrt_()
+        average = ops.pool(response.view(-1, 1), _bounds(items, D, x), "mean")
+        scale = self.weight * (response / (average + 1e-6)) + 1
+        return x.view(items, tokens, D).mul_(scale.unsqueeze(1)).add_(self.bias).flatten(0, 1)
+
+
+def _bounds(items: int, size: int, like: torch.Tensor) -> torch.Tensor:
+    return torch.arange(items + 1, dtype=torch.int32, device=like.device) * size
+
+
 def add_residual(
     x: torch.Tensor,
     layer: Callable[[torch.Tensor], torch.Tensor],

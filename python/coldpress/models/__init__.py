@@ -1,8 +1,19 @@
 """Backbones: one file a family. `load` turns a directory, a hub id or a module into one that is ready to run."""
 
 from coldpress.models.base import Backbone, Calibration, LoadedModel
+from coldpress.models.card import Card, read_card
 from coldpress.models.generic import from_module
 from coldpress.models.loading import load, modalities
 from coldpress.models.options import with_options
 
-__all__ = ["Backbone", "Calibration", "LoadedModel", "from_module", "load", "modalities", "with_options"]
+__all__ = [
+    "Backbone",
+    "Calibration",
+    "Card",
+    "LoadedModel",
+    "from_module",
+    "load",
+    "modalities",
+    "read_card",
+    "with_options",
+]

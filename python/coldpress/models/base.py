@@ -39,6 +39,7 @@ class Backbone(nn.Module, ABC):
     batch_parallel : on a CPU, several threads may compute a batch each at once.
     prepared : the one it was prepared for.
     layer_precision : what some of its layers were prepared for instead, by name.
+    head : maps behind the pooling of the model's own vector, see :mod:`coldpress.models.heads`; it says its `width`.
     """
 
     modality: Modality
@@ -52,13 +53,17 @@ class Backbone(nn.Module, ABC):
     prepared: str | None = None
     layer_precision: Mapping[str, str] = MappingProxyType({})
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.head: nn.Module | None = None
+
     @abstractmethod
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
         """Return each output as (B, D) float32. Row b depends on item b alone, bit for bit (on one device)."""
 
     def dim(self, output: Output) -> int:
         """Return D of an output."""
-        return self.width
+        return self.width if self.head is None or not output.own else cast(int, self.head.width)
 
     def runnable(self) -> tuple[str, ...]:
         """Precisions whose packages are installed: those that ``auto`` may try."""
@@ -100,6 +105,7 @@ class LoadedModel:
     `config` and `weights` (a hash) go into the fingerprint; `directory` holds the tokenizer files; `name` is what
     the user called it; `prompts` are the named text prefixes that the model's own files define, or else its family's.
     `reload` makes the backbone anew. `calibration` is there once a sample of data has been seen, see `Backbone`.
+    `space` is a hash of both towers of a checkpoint, where they map into one space.
     """
 
     backbone: Backbone
@@ -112,6 +118,7 @@ class LoadedModel:
     prompts: Mapping[str, str] | None = None
     reload: Callable[[], Backbone] | None = None
     calibration: Calibration | None = None
+    space: str | None = None
 
 
 def run_blocks(
@@ -164,4 +171,8 @@ def pool_tokens(
         B = len(cu_seqlens) - 1
         tokens = tokens.view(B, -1, tokens.shape[1])[:, prefix:].flatten(0, 1)
         cu_seqlens = cu_seqlens - prefix * torch.arange(B + 1, dtype=torch.int32, device=cu_seqlens.device)
-    return ops.pool(tokens.contiguous(), cu_seqlens, pooling, normalize=backbone.normalize)
+    if backbone.head is None or not output.own:
+        return ops.pool(tokens.contiguous(), cu_seqlens, pooling, normalize=backbone.normalize)
+    mapped = backbone.head(ops.pool(tokens.contiguous(), cu_seqlens, pooling))
+    ones = torch.arange(len(mapped) + 1, dtype=torch.int32, device=mapped.device)
+    return ops.pool(mapped, ones, "cls", normalize=backbone.normalize)

@@ -29,6 +29,7 @@ from coldpress.models.vision import VisionConfig, VisionNames, square
 from coldpress.types import Modality, Spec
 
 MODEL_TYPES = frozenset({"clip", "clip_vision_model", "clip_text_model", "open_clip"})
+BOTH_TOWERS = frozenset({"clip", "open_clip"})
 PREFIXES: Mapping[Modality, tuple[str, ...]] = {"image": ("vision_model.",), "text": ("text_model.", "text.")}
 POSITIONS = 77
 """Of the text tower, where ``config.json`` leaves them out."""
@@ -102,6 +103,7 @@ _OPEN_TEXT_NAMES = TextNames(
 
 build = towers.build
 describe = towers.describe
+meet = towers.meet
 
 
 def read_config(config: Mapping[str, Any], modality: Modality) -> Config:

@@ -1,10 +1,11 @@
-"""ConvNeXt.
+"""ConvNeXt and ConvNeXt V2, which has a response normalisation between its two linears instead of a layer scale.
 
 The vector is the average of the last feature map, normalised; ``layer:K`` is the average of stage K.
 
-Source: Liu et al., *A ConvNet for the 2020s* (2022), https://arxiv.org/abs/2201.03545. Weights as in
-https://github.com/huggingface/transformers/blob/v5.0.0/src/transformers/models/convnext/modeling_convnext.py
-(Apache-2.0).
+Source: Liu et al., *A ConvNet for the 2020s* (2022), https://arxiv.org/abs/2201.03545; Woo et al., *ConvNeXt V2*
+(2023), https://arxiv.org/abs/2301.00808. Weights as in
+https://github.com/huggingface/transformers/blob/v5.0.0/src/transformers/models/convnext/modeling_convnext.py and
+convnextv2/modeling_convnextv2.py beside it (Apache-2.0).
 """
 
 from __future__ import annotations
@@ -18,16 +19,22 @@ from torch import nn
 
 from coldpress import ops
 from coldpress.errors import ModelError
-from coldpress.layers import Conv2d, LayerNorm, Mlp, PixelConv2d
+from coldpress.layers import Conv2d, GlobalResponseNorm, LayerNorm, Mlp, PixelConv2d
 from coldpress.models.base import WeightMap
 from coldpress.models.convolutional import ConvolutionalBackbone, FeatureMaps, image_spec
 from coldpress.models.names import activation_named, required
+from coldpress.models.weights import expect_shapes
 from coldpress.types import ImageSpec, Output, Spec
 
-MODEL_TYPES = frozenset({"convnext"})
-PREFIXES = ("convnext.",)
+MODEL_TYPES = frozenset({"convnext", "convnextv2"})
+PREFIXES = ("convnext.", "convnextv2.")
 IGNORED = (r"classifier\.",)
 STEM_EPS = 1e-6
+ALONE = 784
+"""Tokens from which on the feed-forward block takes one image at a time, so that its wide layer stays in the cache.
+
+Eight images of ConvNeXt-T, one thread: 1.11 times as fast in fp32, 1.21 in int8; 1.31 and 1.83 in the second version.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Config:
     activation: ops.Activation = "gelu"
     eps: float = 1e-12
     layer_scale: bool = True
+    response_norm: bool = False
 
     @classmethod
     def tiny(cls) -> Config:
@@ -53,30 +61,45 @@ def read_config(config: Mapping[str, Any], pooling: ops.Pooling, *, normalize: b
         raise ModelError(f"config.json: num_channels {config['num_channels']}, expected 3")
     if not isinstance(patch := config.get("patch_size", 4), int):
         raise ModelError(f"config.json: patch_size {patch!r}, expected one number, the side of a square")
+    second = config["model_type"] == "convnextv2"
     return Config(
         widths=tuple(required(config, "hidden_sizes")),
         depths=tuple(required(config, "depths")),
         patch=patch,
         activation=activation_named(config.get("hidden_act", "gelu")),
         eps=config.get("layer_norm_eps", 1e-12),
-        layer_scale=config.get("layer_scale_init_value", 1e-6) > 0,
+        layer_scale=not second and config.get("layer_scale_init_value", 1e-6) > 0,
+        response_norm=second,
     )
 
 
 class Block(nn.Module):
-    """Depthwise 7 x 7, normalisation, feed-forward, residual."""
+    """Depthwise 7 x 7, normalisation, feed-forward with a response normalisation in the second version, residual."""
 
     def __init__(self, width: int, config: Config) -> None:
         super().__init__()
         self.depthwise = Conv2d(width, width, 7, depthwise=True, bias=True)
         self.norm = LayerNorm(width, STEM_EPS)
         self.mlp = Mlp(width, 4 * width, config.activation)
+        self.response = GlobalResponseNorm(4 * width) if config.response_norm else None
         if config.layer_scale:  # folded into the layer in front by fold_layer_scale, then dropped
             self.scale = nn.Parameter(torch.ones(width), requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, height, width, C) to the same shape."""
-        out: torch.Tensor = self.mlp(self.norm(self.depthwise(x)).flatten(0, 2)).view(x.shape) + x
+        tokens, B = self.norm(self.depthwise(x)).flatten(0, 2), len(x)
+        if len(tokens) >= B * ALONE:
+            out = torch.cat([self._feed_forward(image, 1) for image in tokens.split(len(tokens) // max(B, 1))])
+        else:
+            out = self._feed_forward(tokens, B)
+        return out.view(x.shape) + x
+
+    def _feed_forward(self, tokens: torch.Tensor, images: int) -> torch.Tensor:
+        """Map the tokens (T, D) of so many images to (T, D)."""
+        if self.response is None:
+            out: torch.Tensor = self.mlp(tokens)
+            return out
+        out = self.mlp.down(self.response(self.mlp.up(tokens), images))
         return out
 
     def fold_layer_scale(self) -> None:
@@ -164,11 +187,25 @@ def describe(config: Config) -> dict[str, Any]:
     return asdict(config)
 
 
+def adapt(tensors: dict[str, torch.Tensor], config: Config, spec: Spec) -> dict[str, torch.Tensor]:
+    """Flatten the parameters of response normalisations, (1, 1, 1, D) in the checkpoint."""
+    shapes: dict[str, tuple[int, ...]] = {
+        f"encoder.stages.{i}.layers.{j}.grn.{kind}": (1, 1, 1, 4 * width)
+        for i, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True))
+        for j in range(depth)
+        for kind in ("weight", "bias")
+        if config.response_norm
+    }
+    expect_shapes(tensors, shapes)
+    return {name: t.flatten() if name in shapes else t for name, t in tensors.items()}
+
+
 def weight_map(config: Config) -> WeightMap:
-    """Where each parameter comes from in a Hugging Face checkpoint."""
+    """Where each parameter comes from in a Hugging Face checkpoint, after `adapt`."""
     modules = {"stem": "embeddings.patch_embeddings", "stem_norm": "embeddings.layernorm", "norm": "layernorm"}
     names: dict[str, Sequence[str]] = {}
     parts = {"depthwise": "dwconv", "norm": "layernorm", "mlp.up": "pwconv1", "mlp.down": "pwconv2"}
+    parts |= {"response": "grn"} if config.response_norm else {}
     for i, depth in enumerate(config.depths):
         theirs = f"encoder.stages.{i}"
         if i:

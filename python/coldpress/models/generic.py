@@ -23,7 +23,7 @@ from coldpress.models.folding import folded
 from coldpress.models.openvino import Calibrated
 from coldpress.models.weights import first_few, hash_tensors
 from coldpress.models.workers import single_threaded_workers
-from coldpress.types import Batch, ImageBatch, ImageSpec, Modality, Output, Spec
+from coldpress.types import Batch, ImageBatch, ImageSpec, MixedBatch, Modality, Output, Spec
 
 Vectors = Mapping[str, torch.Tensor]
 
@@ -94,8 +94,8 @@ class _Traced(nn.Module):
 
 def _items(batch: Batch) -> list[torch.Tensor]:
     """Split a batch into inputs of one item: pixels (height, width, 3) or ids (T,)."""
-    if isinstance(batch, ImageBatch):
-        return list(batch.pixels)
+    if isinstance(batch, ImageBatch | MixedBatch):
+        return list(batch.pixels if isinstance(batch, ImageBatch) else batch.images)
     return list(torch.split(batch.ids, batch.cu_seqlens.diff().tolist()))
 
 
@@ -278,6 +278,8 @@ def _text_runner(backbone: Generic) -> Callable[[nn.Module, torch.Tensor, Sequen
             hidden = (result.last_hidden_state if o.layer is None else result.hidden_states[o.layer])[0]
             pooling = backbone.pooling if o.pooling == "model" else o.pooling
             pooled = hidden.mean(0) if pooling == "mean" else hidden[0 if pooling == "cls" else -1]
+            if backbone.head is not None and o.own:
+                pooled = backbone.head(pooled[None])[0]
             vectors[o.name] = _finish(pooled, backbone)
         return vectors
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import logging
 import pkgutil
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from coldpress.errors import ModelError
 from coldpress.models.base import Backbone, LoadedModel
 from coldpress.models.directory import find_directory, find_file
 from coldpress.models.generic import from_transformers
+from coldpress.models.heads import with_head
 from coldpress.models.prompts import prompts_of
 from coldpress.models.specs import (
     IMAGE_FILES,
@@ -29,6 +32,7 @@ from coldpress.models.specs import (
     read_text_spec,
 )
 from coldpress.models.timm_files import named_architecture, read_timm_spec
+from coldpress.models.tokenizers import find_tokenizer
 from coldpress.models.weights import assign, hash_tensors, normalise_names, read_tensors
 from coldpress.ops import Pooling
 from coldpress.types import ImageSpec, Modality, Spec
@@ -123,6 +127,8 @@ def _load(model: str | Path, modality: Modality | None, arch: str | None, *, has
         if family
         else _load_generic(source, config, spec, sentence, hashed=hashed)
     )
+    if sentence and sentence.dense:
+        loaded = with_head(loaded, sentence.dense, hashed=hashed)
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
     return replace(
@@ -143,8 +149,11 @@ def modalities(model: str | Path) -> tuple[Modality, ...]:
 
 
 def _modalities(source: Path, family: ModuleType | None) -> tuple[Modality, ...]:
-    stated: Mapping[Modality, Sequence[str]] = {"image": IMAGE_FILES, "text": ("tokenizer.json", "vocab.txt")}
-    found = tuple(kind for kind, names in stated.items() if any((source / name).is_file() for name in names))
+    stated: Mapping[Modality, bool] = {
+        "image": any((source / name).is_file() for name in IMAGE_FILES),
+        "text": find_tokenizer(source) is not None,
+    }
+    found = tuple(kind for kind, there in stated.items() if there)
     return found if family is not None and has_towers(family) else found[:1]
 
 
@@ -163,15 +172,16 @@ def _read_spec(
     sentence: SentenceModules | None,
     modality: Modality | None,
 ) -> Spec:
-    if "model_type" not in config:
-        return read_timm_spec(config, source)
-    found = _modalities(source, family)
+    named = "model_type" not in config
+    found: tuple[Modality, ...] = ("image",) if named else _modalities(source, family)
     if modality is not None and found and modality not in found:
         raise ModelError(f"{source} takes {found[0]}s, expected a model for {modality}s; leave the modality out")
     if (modality or next(iter(found), None)) == "image":
-        return read_image_spec(source)
+        return read_timm_spec(config, source) if named else read_image_spec(source)
     if found:
-        return read_text_spec(source, _longest_text(config, family), sentence, padded=hasattr(family, "PADDED"))
+        longest, lowers = _longest_text(config, family), getattr(family, "lowers", None)
+        lowercase = lowers is not None and lowers(config)
+        return read_text_spec(source, longest, sentence, padded=hasattr(family, "PADDED"), lowercase=lowercase)
     slow = ("vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
     if kept := next((name for name in slow if (source / name).is_file()), None):
         raise ModelError(
@@ -207,7 +217,8 @@ def _load_native(
     else:
         pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source)
         config = family.read_config(raw, pooling, normalize=normalize)
-    tensors = backbone_tensors(family, modality, read_tensors(weights.at))
+    checkpoint = read_tensors(weights.at)
+    tensors = backbone_tensors(family, modality, checkpoint)
     digest = hash_tensors(tensors) if weights.hashed else ""
     backbone = family.build(config, spec)
     try:
@@ -216,9 +227,33 @@ def _load_native(
         assign(backbone, family.weight_map(config), tensors)
     except ModelError as error:
         raise ModelError(f"{weights.at}: {error}") from None
+    space = _shared_space(family, raw, checkpoint, {modality: digest}) if weights.hashed else None
     name = family.__name__.rsplit(".", 1)[-1]
     described = {key: raw[key] for key in ("architecture",) if key in raw} | family.describe(config)
-    return LoadedModel(backbone, spec, name, described, digest, str(source))
+    return LoadedModel(backbone, spec, name, described, digest, str(source), space=space)
+
+
+def _shared_space(
+    family: ModuleType,
+    raw: Mapping[str, Any],
+    checkpoint: Mapping[str, torch.Tensor],
+    hashes: Mapping[Modality, str],
+) -> str | None:
+    """Hash weights and configuration of both towers; None where a model has one, or they do not meet in one space.
+
+    `hashes` has the weights of the tower that is known already.
+    """
+    if not has_towers(family) or raw["model_type"] not in family.BOTH_TOWERS:
+        return None
+    towers: tuple[Modality, ...] = ("image", "text")
+    try:
+        configs = [family.read_config(raw, tower) for tower in towers]
+    except ModelError:  # the other tower is of a kind that nobody can ask here
+        return None
+    if not family.meet(*configs):
+        return None
+    parts = [hashes.get(tower) or hash_tensors(backbone_tensors(family, tower, checkpoint)) for tower in towers]
+    return hashlib.sha256(json.dumps([parts, [family.describe(c) for c in configs]]).encode()).hexdigest()
 
 
 def _load_generic(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from coldpress.errors import ModelError
@@ -33,3 +35,21 @@ def required(config: Mapping[str, Any], key: str) -> Any:
     if key not in config:
         raise ModelError(f"config.json has no {key!r}; is the model directory complete?")
     return config[key]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, with an error that names the file."""
+    value = read_json_value(path)
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds a JSON {type(value).__name__}, expected an object")
+    return value
+
+
+def read_json_value(path: Path) -> Any:
+    """Read JSON of any kind, with an error that names the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; is the model directory complete?") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error

@@ -1,4 +1,7 @@
-"""SigLIP and SigLIP 2 of one image size: an image tower with an attention-pooling head, a text tower, one space.
+"""SigLIP and SigLIP 2: an image tower with an attention-pooling head, a text tower, one space.
+
+SigLIP 2 of the kind NaFlex takes images in their own shapes, up to a number of patches; they are packed like texts, and
+every one has the positions resampled to its own grid.
 
 The vectors are ``image_embeds`` and ``text_embeds`` before their normalisation. Texts are padded to the longest length,
 as in training: the tower sees the padding, and the last token is the vector.
@@ -10,6 +13,7 @@ https://github.com/huggingface/transformers/blob/v5.0.0/src/transformers/models/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -24,7 +28,10 @@ from coldpress.models.towers import Config
 from coldpress.models.vision import VisionConfig, VisionNames, square
 from coldpress.types import Modality, Spec
 
-MODEL_TYPES = frozenset({"siglip", "siglip_vision_model", "siglip_text_model"})
+MODEL_TYPES = frozenset(
+    f"{name}{tower}" for name in ("siglip", "siglip2") for tower in ("", "_vision_model", "_text_model")
+)
+BOTH_TOWERS = frozenset({"siglip", "siglip2"})
 PREFIXES: Mapping[Modality, tuple[str, ...]] = {"image": ("vision_model.",), "text": ("text_model.",)}
 POSITIONS = 64
 """Of the text tower, where ``config.json`` leaves them out."""
@@ -68,16 +75,20 @@ _TEXT_NAMES = TextNames(
 
 build = towers.build
 describe = towers.describe
+meet = towers.meet
 
 
 def read_config(config: Mapping[str, Any], modality: Modality) -> Config:
     """Read one tower of a Hugging Face ``config.json``."""
     section = config.get(f"{'vision' if modality == 'image' else 'text'}_config", {})
-    values = {**_SIZES, **(section if config["model_type"] == "siglip" else config)}
+    values = {**_SIZES, **(section if config["model_type"] in BOTH_TOWERS else config)}
     width, depth, heads = values["hidden_size"], values["num_hidden_layers"], values["num_attention_heads"]
     activation = activation_named(values.get("hidden_act", "gelu_pytorch_tanh"))
     eps = values.get("layer_norm_eps", 1e-6)
     if modality == "image":
+        flexible = config["model_type"].startswith("siglip2")
+        if flexible:
+            values["image_size"] = math.isqrt(values.get("num_patches", 256)) * values["patch_size"]
         image_size, patch = square(values)
         return VisionConfig(
             width=width,
@@ -88,6 +99,7 @@ def read_config(config: Mapping[str, Any], modality: Modality) -> Config:
             image_size=image_size,
             special=0,
             positioned=0,
+            positions="flexible" if flexible else "learned",
             activation=activation,
             eps=eps,
             pooling="attention" if values.get("vision_use_head", True) else "mean",
@@ -104,6 +116,11 @@ def read_config(config: Mapping[str, Any], modality: Modality) -> Config:
         causal=False,
         projection=values.get("projection_size") or width,
     )
+
+
+def lowers(config: Mapping[str, Any]) -> bool:
+    """Whether texts are lowered, as the tokenizer of transformers does for this type, whatever its files say."""
+    return str(config["model_type"]).startswith("siglip2")
 
 
 def adapt(tensors: dict[str, torch.Tensor], config: Config, spec: Spec) -> dict[str, torch.Tensor]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from coldpress.errors import ModelError
+from coldpress.models.names import read_json, read_json_value
+from coldpress.models.tokenizers import SETTINGS, find_tokenizer, open_tokenizer
 from coldpress.ops import Pooling
 from coldpress.types import ImageSpec, Resample, TextSpec
 
@@ -21,24 +20,8 @@ logger = logging.getLogger(__name__)
 IMAGE_FILES = ("preprocessor_config.json", "processor_config.json", "open_clip_config.json")
 """Where image preprocessing is stated, the first that exists."""
 
+_UNKNOWN_STEPS = ("do_pad", "do_reduce_labels", "do_flip_channel_order", "rescale_offset", "include_top")
 _RESAMPLE: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, with an error that names the file."""
-    value = _read(path)
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} holds a JSON {type(value).__name__}, expected an object")
-    return value
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing; is the model directory complete?") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
 
 
 def read_model_config(directory: Path) -> dict[str, Any]:
@@ -60,7 +43,10 @@ def read_model_config(directory: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SentenceModules:
-    """What ``modules.json`` of sentence-transformers says beside the transformer itself."""
+    """What ``modules.json`` of sentence-transformers says beside the transformer itself.
+
+    `dense` are the directories of the linear maps between pooling and normalisation.
+    """
 
     transformer: Path
     pooling: Pooling
@@ -69,6 +55,7 @@ class SentenceModules:
     lowercase: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str = ""
+    dense: tuple[Path, ...] = ()
 
 
 def read_sentence_modules(directory: Path) -> SentenceModules | None:
@@ -77,15 +64,17 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
     Raises
     ------
     ModelError
-        If it has a module other than Transformer, Pooling and Normalize, or an unknown pooling.
+        If it has other modules than Transformer, Pooling, Dense and Normalize, in this order, or an unknown pooling.
     """
     if not (directory / "modules.json").is_file():
         return None
-    modules = {m["type"].rsplit(".", 1)[-1]: directory / m["path"] for m in read_modules(directory / "modules.json")}
+    listed = [(m["type"].rsplit(".", 1)[-1], directory / m["path"]) for m in read_modules(directory / "modules.json")]
+    modules = dict(listed)
     if modules.keys() == {"CLIPModel"}:  # its towers pool and project themselves
         return SentenceModules(modules["CLIPModel"], pooling="last", normalize=False)
-    if unknown := modules.keys() - {"Transformer", "Pooling", "Normalize"}:
-        raise ModelError(f"modules.json has {', '.join(sorted(unknown))}; expected Transformer, Pooling and Normalize")
+    kinds = " ".join(kind for kind, _ in listed)
+    if not re.fullmatch(r"(Transformer)?( ?Pooling)?( Dense)*( ?Normalize)?", kinds):
+        raise ModelError(f"modules.json has {kinds}; expected Transformer, Pooling, Dense and Normalize in this order")
     transformer = modules.get("Transformer", directory)
     settings = transformer / "sentence_bert_config.json"
     values = read_json(settings) if settings.is_file() else {}
@@ -102,12 +91,13 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
         lowercase=values.get("do_lower_case", False),
         prompts=prompts,
         default_prompt=prompts.get(default, ""),
+        dense=tuple(path for kind, path in listed if kind == "Dense"),
     )
 
 
 def read_modules(path: Path) -> list[dict[str, str]]:
     """Read the list in ``modules.json``."""
-    value = _read(path)
+    value = read_json_value(path)
     if not isinstance(value, list) or not all(isinstance(m, dict) and {"type", "path"} <= m.keys() for m in value):
         raise ModelError(f"{path}: expected a list of modules with type and path")
     return value
@@ -134,40 +124,37 @@ def _pooling(path: Path) -> Pooling:
 
 
 def read_text_spec(
-    directory: Path, positions: int, sentence: SentenceModules | None, *, padded: bool = False
+    directory: Path, positions: int, sentence: SentenceModules | None, *, padded: bool = False, lowercase: bool = False
 ) -> TextSpec:
     """Read how a text model wants its text: tokenizer, longest input, lower case, padding."""
-    files = [directory / "tokenizer.json", directory / "vocab.txt"]
-    tokenizer = next((file for file in files if file.is_file()), None)
+    tokenizer, longest = find_tokenizer(directory), positions
     if tokenizer is None:
         raise ModelError(f"{directory} has no tokenizer; expected tokenizer.json or vocab.txt")
-    digest, longest = hashlib.sha256(tokenizer.read_bytes()), positions
-    settings = directory / "tokenizer_config.json"
-    if tokenizer.name == "vocab.txt" and settings.is_file():  # a bare vocabulary leaves these to the settings
-        config = read_json(settings)
-        kept = {key: config.get(key) for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars")}
-        digest.update(json.dumps(kept).encode())
+    settings = directory / SETTINGS
     if sentence is not None and sentence.max_tokens:
         longest = min(longest, sentence.max_tokens)
     elif settings.is_file():
         longest = min(longest, int(read_json(settings).get("model_max_length", positions)))
     return TextSpec(
-        tokenizer=digest.hexdigest(),
+        tokenizer=tokenizer.digest,
         max_tokens=longest,
         prompt=sentence.default_prompt if sentence else "",
-        lowercase=sentence is not None and sentence.lowercase,
-        padding=_padding(directory, tokenizer) if padded else None,
+        lowercase=lowercase or (sentence is not None and sentence.lowercase),
+        padding=_padding(directory) if padded else None,
     )
 
 
-def _padding(directory: Path, tokenizer: Path) -> int:
+def _padding(directory: Path) -> int:
     """Return the id of the token that fills a text up."""
-    settings = directory / "tokenizer_config.json"
-    token = read_json(settings).get("pad_token") if settings.is_file() else None
+    settings = directory / SETTINGS
+    stated = read_json(settings) if settings.is_file() else {}
+    if (side := stated.get("padding_side", "right")) != "right":
+        raise ModelError(f"{settings}: padding_side is {side!r}, expected 'right'")
+    token = stated.get("pad_token")
     name = token.get("content") if isinstance(token, dict) else token
-    found = Tokenizer.from_file(str(tokenizer)).token_to_id(name) if isinstance(name, str) else None
+    found = open_tokenizer(directory).token_to_id(name) if isinstance(name, str) else None
     if found is None:
-        raise ModelError(f"{settings}: pad_token is {name!r}, expected a token of {tokenizer.name}")
+        raise ModelError(f"{settings}: pad_token is {name!r}, expected a token of the tokenizer")
     return int(found)
 
 
@@ -186,16 +173,20 @@ def read_image_spec(directory: Path) -> ImageSpec:
     if path.name == "open_clip_config.json":
         return _read_open_clip(config.get("preprocess_cfg") or {}, config, path)
     config = config.get("image_processor", config)
-    for step in ("do_pad", "do_reduce_labels", "do_flip_channel_order"):
+    kind = str(config.get("feature_extractor_type", config.get("image_processor_type", "")))
+    for step in _UNKNOWN_STEPS:
         if config.get(step):
             raise ModelError(f"{path}: {step} is not supported")
+    if kind.startswith("Levit") or ("crop_pct" in config and not kind.startswith("ConvNext")):
+        raise ModelError(f"{path}: {kind or 'a processor with crop_pct'} resizes in a way that is not supported")
     resample = config.get("resample", 2)
     if not isinstance(resample, int) or not 0 <= resample < len(_RESAMPLE):
         raise ModelError(f"{path}: resample {resample!r}, expected PIL's number 0 to {len(_RESAMPLE) - 1}")
     normalise = config.get("do_normalize", True)
+    resize, crop = _resize_and_crop(config, kind, path)
     return ImageSpec(
-        resize=_resize(config, path) if config.get("do_resize", True) else None,
-        crop=_crop(config, path) if config.get("do_center_crop", config.get("crop_size") is not None) else None,
+        resize=resize,
+        crop=crop,
         resample=_RESAMPLE[resample],
         rescale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
         mean=channels(config, "image_mean", path) if normalise else (0.0, 0.0, 0.0),
@@ -230,13 +221,29 @@ def channels(config: Mapping[str, Any], key: str, path: Path) -> tuple[float, fl
     return (float(value[0]), float(value[1]), float(value[2]))
 
 
-def _resize(config: Mapping[str, Any], path: Path) -> tuple[Any, ...]:
+def _resize_and_crop(
+    config: Mapping[str, Any], kind: str, path: Path
+) -> tuple[tuple[Any, ...] | None, tuple[int, int] | None]:
+    """Read the first two steps, `kind` being the class of the processor."""
+    crops = config.get("do_center_crop", config.get("crop_size") is not None)
+    crop = _crop(config, path) if crops else None
+    if kind.startswith("Siglip2"):
+        return ("patches", int(config.get("patch_size", 16)), int(config.get("max_num_patches", 256))), crop
+    if not config.get("do_resize", True):
+        return None, crop
+    resize = _resize(config, kind, path)
+    if not kind.startswith("ConvNext"):
+        return resize, crop
+    edge = int(resize[1])  # ResNet has this processor too
+    if edge >= 384:
+        return ("exact", edge, edge), crop
+    return ("shortest_edge", int(edge / config.get("crop_pct", 224 / 256))), crop or (edge, edge)
+
+
+def _resize(config: Mapping[str, Any], kind: str, path: Path) -> tuple[Any, ...]:
     size = config.get("size")
     if isinstance(size, int):  # before 2022: a plain number, a square for ViT and DeiT, the short side elsewhere
-        square = str(config.get("feature_extractor_type", config.get("image_processor_type", ""))).startswith(
-            ("ViT", "DeiT")
-        )
-        return ("exact", size, size) if square else ("shortest_edge", size)
+        return ("exact", size, size) if kind.startswith(("ViT", "DeiT")) else ("shortest_edge", size)
     if isinstance(size, dict) and isinstance(size.get("shortest_edge"), int) and "longest_edge" not in size:
         return ("shortest_edge", size["shortest_edge"])
     if isinstance(size, dict) and isinstance(size.get("height"), int) and isinstance(size.get("width"), int):

@@ -97,15 +97,14 @@ class TextTower(Backbone):
 
     def _vector(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor, output: Output) -> torch.Tensor:
         pooled = pool_tokens(tokens, cu_seqlens, output, self)
-        if self.projection is None or output.layer is not None or output.pooling != "model":
+        if self.projection is None or not output.own:
             return pooled
         projected: torch.Tensor = self.projection(pooled)
         return projected
 
     def dim(self, output: Output) -> int:
         """Return D of an output; the model's own vector may be projected."""
-        final = output.layer is None and output.pooling == "model"
-        return self.config.projection or self.width if final else self.width
+        return self.config.projection or self.width if output.own else self.width
 
 
 def adapt_text(tensors: dict[str, torch.Tensor], config: TextConfig, names: TextNames) -> dict[str, torch.Tensor]:

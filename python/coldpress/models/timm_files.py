@@ -21,24 +21,23 @@ _DEFAULTS: Mapping[str, Any] = {
     "interpolation": "bicubic",
     "crop_pct": 0.875,
     "crop_mode": "center",
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
 }
-"""What timm takes where ``pretrained_cfg`` does not say."""
+"""What timm takes where ``pretrained_cfg`` does not say. Mean and deviation it has to say: they differ by weights."""
 
 
 def named_architecture(name: str, family_of: Callable[[Mapping[str, Any]], ModuleType | None]) -> dict[str, Any]:
-    """Make the ``config.json`` that the bare name of an architecture stands for; a tag behind a dot does not count.
+    """Make the ``config.json`` that the name of an architecture stands for, with the tag of its weights behind a dot.
 
     Raises
     ------
     ModelError
-        If no family knows it, or its preprocessing depends on the weights.
+        If no family knows it, or its preprocessing depends on the weights and no tag says which.
     """
-    config: dict[str, Any] = {"architecture": name.partition(".")[0]}
+    architecture, _, tag = name.partition(".")
+    config: dict[str, Any] = {"architecture": architecture}
     family = family_of(config)
     assert family is not None
-    return config | {"pretrained_cfg": family.default_pretrained_cfg(config["architecture"])}
+    return config | {"pretrained_cfg": family.pretrained_cfg(architecture, tag)}
 
 
 def read_timm_spec(config: Mapping[str, Any], directory: Path) -> ImageSpec:
@@ -50,8 +49,8 @@ def read_timm_spec(config: Mapping[str, Any], directory: Path) -> ImageSpec:
         If it asks for a step that coldpress does not have.
     """
     path = directory / "config.json"
-    given = config.get("pretrained_cfg") or {}
-    cfg = {**_DEFAULTS, **{key: value for key, value in given.items() if key in _DEFAULTS and value}}
+    given = config.get("pretrained_cfg") or config  # the older layout has everything at the top
+    cfg = {**_DEFAULTS, **{key: value for key, value in given.items() if value}}
     _, height, width = cfg["input_size"]
     mode, resample = cfg["crop_mode"], cfg["interpolation"]
     if mode not in ("center", "squash") or resample not in ("bicubic", "bilinear", "nearest", "lanczos"):

@@ -37,6 +37,14 @@ def describe(config: Config) -> dict[str, Any]:
     return asdict(config)
 
 
+def meet(image: Config, text: Config) -> bool:
+    """Whether both towers end in one space: at vectors of one width behind a last map, or SigLIP's head for images."""
+    assert isinstance(image, VisionConfig)
+    assert isinstance(text, TextConfig)
+    ends = image.width if image.pooling == "attention" else image.projection
+    return ends == text.projection > 0
+
+
 def adapt_either(
     tensors: dict[str, torch.Tensor], config: Config, spec: Spec, vision: VisionNames, text: TextNames
 ) -> dict[str, torch.Tensor]:

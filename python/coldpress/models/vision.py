@@ -31,7 +31,7 @@ from coldpress.models.base import Backbone, WeightMap, pool_tokens, run_blocks
 from coldpress.models.names import required
 from coldpress.models.tensor_names import BlockNames, adapt_blocks, fused_gate_shapes, map_blocks, map_modules, tensor
 from coldpress.models.weights import expect_shapes
-from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
+from coldpress.types import Batch, ImageBatch, ImageSpec, MixedBatch, Output, Spec, TextBatch
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class VisionConfig:
     """Sizes and variant.
 
     `special` counts the single tokens in front (class, distillation), `registers` those that follow; the first
-    `positioned` of both have positions of their own. `positions` is ``learned``, or the base of a rotation by the
-    place of a patch. `stem_norm` normalises in front of the blocks; `pool_first` the vector instead of the tokens.
-    `projection` is the width of a last linear map, 0 without one. `layout` is the naming scheme of the checkpoint.
+    `positioned` of both have positions of their own. `positions` is ``learned``, ``flexible`` (learned, and resampled
+    for each image to its own grid), or the base of a rotation by the place of a patch. `stem_norm` normalises in front
+    of the blocks; `pool_first` the vector instead of the tokens. `projection` is the width of a last linear map, 0
+    without one. `layout` is the naming scheme of the checkpoint.
     """
 
     width: int
@@ -53,7 +54,7 @@ class VisionConfig:
     special: int = 1
     registers: int = 0
     positioned: int = 1
-    positions: Literal["learned"] | float = "learned"
+    positions: Literal["learned", "flexible"] | float = "learned"
     activation: ops.Activation = "gelu"
     eps: float = 1e-12
     gated: bool = False
@@ -145,11 +146,11 @@ class VisionTower(Backbone):
 
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
         """Return each output as (B, D) float32."""
-        assert isinstance(batch, ImageBatch)
-        x, B = self.embed(batch.pixels), len(batch)
+        assert not isinstance(batch, TextBatch)
+        x, cu_seqlens = self._embed(batch)
+        B = len(batch)
         if self.stem_norm is not None:
             x = self.stem_norm(x)
-        cu_seqlens = torch.arange(B + 1, dtype=torch.int32, device=x.device) * (len(x) // max(B, 1))
         rotation: Rotation | None = (self.cos.repeat(B, 1), self.sin.repeat(B, 1)) if len(self.cos) else None
 
         def block(i: int, x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
@@ -161,8 +162,16 @@ class VisionTower(Backbone):
             layers[None] = self.norm(layers[None])
         return {o.name: self._vector(layers[o.layer], cu_seqlens, o) for o in outputs}
 
+    def _embed(self, batch: ImageBatch | MixedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens of all images one after the other, and where each begins."""
+        if self.config.positions == "flexible":
+            return self.embed.mixed(batch.pixels.unbind() if isinstance(batch, ImageBatch) else batch.images)
+        assert isinstance(batch, ImageBatch)
+        x, B = self.embed(batch.pixels), len(batch)
+        return x, torch.arange(B + 1, dtype=torch.int32, device=x.device) * (len(x) // max(B, 1))
+
     def _vector(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor, output: Output) -> torch.Tensor:
-        if output.layer is not None or output.pooling != "model":
+        if not output.own:
             return pool_tokens(tokens, cu_seqlens, output, self, self.config.prefix)
         if self.pool is None:
             pooled = pool_tokens(tokens, cu_seqlens, output, self, self.config.prefix)
@@ -174,8 +183,7 @@ class VisionTower(Backbone):
 
     def dim(self, output: Output) -> int:
         """Return D of an output; the model's own vector may be projected."""
-        final = output.layer is None and output.pooling == "model"
-        return self.config.projection or self.width if final else self.width
+        return self.config.projection or self.width if output.own else self.width
 
     def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
         """Fold the layer scales, then pack."""
@@ -186,10 +194,15 @@ class VisionTower(Backbone):
 
 
 def _grid(config: VisionConfig, spec: ImageSpec) -> tuple[int, int]:
-    if spec.size is None or any(side % config.patch for side in spec.size):
+    if config.positions == "flexible":
+        side = config.image_size // config.patch
+        if spec.resize is None or spec.resize[:2] != ("patches", config.patch):
+            raise ModelError(f"preprocessor_config.json: expected images cut into patches of {config.patch} pixels")
+        return side, side
+    if spec.size is None or min(spec.size) < config.patch:
         raise ModelError(
             f"preprocessor_config.json makes images of {spec.size or 'varying size'}; "
-            f"expected a fixed multiple of the patch size {config.patch}: give it a crop_size or a height and width"
+            f"expected a fixed size from the patch size {config.patch} on: give it a crop_size or a height and width"
         )
     return spec.size[0] // config.patch, spec.size[1] // config.patch
 
@@ -199,7 +212,7 @@ def _rotation(config: VisionConfig, grid: tuple[int, int]) -> Rotation:
 
     Half of the pairs of a head turn with the row, half with the column, both from -1 to 1 over the image.
     """
-    if config.positions == "learned":
+    if isinstance(config.positions, str):
         return torch.empty(0, 0), torch.empty(0, 0)
     width = config.width // config.heads
     speeds = 1 / config.positions ** torch.arange(0, 1, 4 / width, dtype=torch.float32)
@@ -234,7 +247,9 @@ def adapt_tower(
         patches = positions.reshape(-1, D)[config.positioned :]
         out[names.positions] = interpolate_positions(patches, _grid(config, spec), antialias=config.antialias)
     patch = tensor(names.patch, "weight")
-    if (projection := out.get(patch)) is not None:
+    if (projection := out.get(patch)) is not None and config.positions == "flexible":  # row, column, channel
+        out[patch] = projection.view(D, config.patch, config.patch, 3).permute(0, 3, 1, 2).flatten(1)
+    elif projection is not None:
         out[patch] = projection.flatten(1)
     if (probe := out.get(names.probe)) is not None:
         out[names.probe] = probe[0]
@@ -255,6 +270,8 @@ def _reshaped(config: VisionConfig, names: VisionNames) -> dict[str, tuple[int, 
         names.probe: (1, 1, D),
         tensor(names.patch, "weight"): (D, 3, config.patch, config.patch),
     }
+    if config.positions == "flexible":
+        shapes[tensor(names.patch, "weight")] = (D, 3 * config.patch**2)
     if names.transposed:
         shapes[names.projection] = (D, config.projection)
     return shapes | fused_gate_shapes(names.blocks, config.depth, D, config.hidden)
@@ -268,7 +285,7 @@ def map_tower(config: VisionConfig, names: VisionNames) -> WeightMap:
     out = map_modules(modules, config.biasless) | map_blocks(names.blocks, config.depth)
     if prefix := [*names.special, *filter(None, [names.registers])]:
         out["embed.prefix"] = prefix
-    if config.positions == "learned":
+    if isinstance(config.positions, str):
         out["embed.positions"] = [names.positions]
     if config.pooling == "attention":
         out["pool.probe"] = [names.probe]

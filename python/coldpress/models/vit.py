@@ -1,6 +1,7 @@
-"""Plain vision transformers: ViT and DeiT, and with timm's names also DeiT III, DINOv2 and the image towers of CLIP.
+"""Plain vision transformers: ViT and DeiT; with timm's names also DeiT III, DINOv2, DINOv3, images of CLIP and SigLIP.
 
-The vector is the class token after the final normalisation, or the mean of the patches where timm says so.
+The vector is the class token after the final normalisation, or the mean of the patches or the output of an attention
+pool where timm says so.
 
 Source: Dosovitskiy et al. (2020), https://arxiv.org/abs/2010.11929; Touvron et al., *DeiT* (2020),
 https://arxiv.org/abs/2012.12877. Weights as in
@@ -40,7 +41,7 @@ QKV = tuple(f"attention.attention.{part}" for part in ("query", "key", "value"))
 """As DINOv2 calls them too."""
 
 build = build_tower
-default_pretrained_cfg = timm_vit.default_pretrained_cfg
+pretrained_cfg = timm_vit.pretrained_cfg
 
 
 def base16() -> VisionConfig:
@@ -75,7 +76,7 @@ def describe(config: VisionConfig) -> dict[str, Any]:
 
 
 def _names(config: VisionConfig) -> VisionNames:
-    if config.layout == timm_vit.LAYOUT:
+    if config.layout:
         return timm_vit.timm_names(config)
     blocks = BlockNames(
         block="encoder.layer.{}",
@@ -98,7 +99,7 @@ def _names(config: VisionConfig) -> VisionNames:
 
 def adapt(tensors: dict[str, torch.Tensor], config: VisionConfig, spec: Spec) -> dict[str, torch.Tensor]:
     """Bring the checkpoint into our layout."""
-    return adapt_tower(tensors, config, spec, _names(config))
+    return adapt_tower(timm_vit.fuse_biases(tensors, config), config, spec, _names(config))
 
 
 def weight_map(config: VisionConfig) -> WeightMap:

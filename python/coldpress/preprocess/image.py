@@ -20,13 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from coldpress.preprocess.patches import fit_patches
 from coldpress.types import Content, Failed, FileRef, ImageInput, ImageSpec, KnownHashes, KnownInput
 
 try:
@@ -95,6 +96,7 @@ class ImagePreprocessor:
         self.max_pixels = max_pixels
         self.seconds: dict[str, float] = {"read": 0.0, "decode": 0.0, "resize": 0.0}
         self._lock = threading.Lock()
+        self._keeps_shape = spec.resize is not None and spec.resize[0] == "patches"
         self._transform = None if _image is None else _native_transform(spec)
 
     @cached_property
@@ -150,15 +152,26 @@ class ImagePreprocessor:
         if self.spec.exif:
             with self._spending("decode"):
                 jpegs = {i: jpeg for i, jpeg in jpegs.items() if not _may_be_turned(jpeg.data)}
+        groups = [jpegs] if not self._keeps_shape else [{i: jpeg} for i, jpeg in jpegs.items()]
+        return dict(chain.from_iterable(map(self._load_group, groups)))
+
+    def _load_group(self, jpegs: Mapping[int, _File]) -> Iterator[tuple[int, Loaded]]:
+        """Decode JPEG files with one transform; one alone where every image has a size of its own."""
+        transform = self._transform
+        if self._keeps_shape and (sides := _sides(next(iter(jpegs.values())).data)):
+            transform = self._transform_to(resized_size(self.spec, *sides))
+        elif self._keeps_shape:
+            return
         pixels, declined, (decoding, resizing) = _image.load_jpegs(
-            [jpeg.data for jpeg in jpegs.values()], self._transform, threads=self.threads, max_pixels=self.max_pixels
+            [jpeg.data for jpeg in jpegs.values()], transform, threads=self.threads, max_pixels=self.max_pixels
         )
         self._spend({"decode": decoding, "resize": resizing})
-        return {
-            i: ImageInput(image, jpeg.content_hash)
-            for (i, jpeg), image, reason in zip(jpegs.items(), pixels, declined, strict=True)
-            if image is not None and not reason
-        }
+        for (i, jpeg), image, reason in zip(jpegs.items(), pixels, declined, strict=True):
+            if image is not None and not reason:
+                yield i, ImageInput(image, jpeg.content_hash)
+
+    def _transform_to(self, size: tuple[int, int]) -> _image.Transform:
+        return _native_transform(replace(self.spec, resize=("exact", *size)))
 
     def _load_others(self, sources: Sequence[Source | Failed], known: KnownHashes | None) -> list[Loaded]:
         if self.threads == 1 or len(sources) < 2:
@@ -225,8 +238,8 @@ class ImagePreprocessor:
     def _resize(self, pixels: Pixels, size: tuple[int, int]) -> Pixels:
         if self._transform is not None:
             transform = self._transform
-            if transform.resized(*pixels.shape[:2]) != size:  # they were decoded at a smaller size
-                transform = _native_transform(replace(self.spec, resize=("exact", *size)))
+            if transform.resized(*pixels.shape[:2]) != size:  # it has its own, or was decoded at a smaller one
+                transform = self._transform_to(size)
             return _image.resize(np.ascontiguousarray(pixels), transform)
         resized = _resize_with_pillow(pixels, size, self.spec.resample)
         return resized if self.spec.crop is None else centre_crop(resized, self.spec.crop, self.spec.crop_rounding)
@@ -241,6 +254,8 @@ def resized_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
             return int(edge * height / width), int(edge)
         case ("shortest_edge", edge):
             return int(edge), int(edge * width / height)
+        case ("patches", side, most):
+            return fit_patches(height, width, side, most)
         case _:
             return height, width
 
@@ -302,6 +317,15 @@ def _array_size(array: npt.NDArray[Any]) -> tuple[int, int]:
     return array.shape[0], array.shape[1]
 
 
+def _sides(file: bytes) -> tuple[int, int] | None:
+    """(height, width) that the header of a file states; None where Pillow finds none."""
+    try:
+        with Image.open(BytesIO(file)) as image:
+            return image.height, image.width
+    except Exception:  # let Pillow's own path find out what is wrong
+        return None
+
+
 def _may_be_turned(file: bytes) -> bool:
     try:
         with Image.open(BytesIO(file)) as image:
@@ -347,9 +371,10 @@ def _first_line(error: Exception) -> str:
 
 def _check(spec: ImageSpec) -> None:
     match spec.resize:
-        case None | ("shortest_edge", _) | ("exact", _, _):
+        case None | ("shortest_edge", _) | ("exact", _, _) | ("patches", _, _):
             return
-    raise ValueError(f"got resize {spec.resize!r}, expected ('shortest_edge', s), ('exact', height, width) or None")
+    known = "('shortest_edge', s), ('exact', height, width), ('patches', side, most)"
+    raise ValueError(f"got resize {spec.resize!r}, expected {known} or None")
 
 
 def _native_transform(spec: ImageSpec) -> _image.Transform:

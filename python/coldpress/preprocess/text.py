@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -11,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
-from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
-from coldpress.errors import ModelError
+from coldpress.models.tokenizers import open_tokenizer
 from coldpress.types import Content, Failed, KnownHashes, TextInput, TextSpec
 
 
@@ -24,7 +21,7 @@ class TextPreprocessor:
     Parameters
     ----------
     spec : longest input, prompt and lower-casing.
-    directory : model directory with ``tokenizer.json`` or ``vocab.txt``.
+    directory : model directory with a tokenizer, see :mod:`coldpress.models.tokenizers`.
 
     Notes
     -----
@@ -96,21 +93,3 @@ def clean(text: str) -> str:
 def _count_closing(special: Sequence[int]) -> int:
     """Special tokens at the end of an encoding."""
     return next((i for i, flag in enumerate(reversed(special)) if not flag), 0)
-
-
-def open_tokenizer(directory: Path) -> Tokenizer:
-    """The tokenizer of a model directory, from ``tokenizer.json`` or ``vocab.txt``."""
-    try:
-        if (directory / "tokenizer.json").is_file():
-            return Tokenizer.from_file(str(directory / "tokenizer.json"))
-        settings = directory / "tokenizer_config.json"
-        config = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-        made = BertWordPieceTokenizer(
-            str(directory / "vocab.txt"),
-            lowercase=config.get("do_lower_case", True),
-            strip_accents=config.get("strip_accents"),
-            handle_chinese_chars=config.get("tokenize_chinese_chars", True),
-        )
-        return Tokenizer.from_str(made.to_str())
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise ModelError(f"the tokenizer of {directory} cannot be read: {error}") from error

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
 
 FORMAT = "coldpress-head"
-VERSION = 1
+VERSION = 2
 WEIGHTS = "head.safetensors"
 DESCRIPTION = "head.json"
 
@@ -52,8 +52,8 @@ class Head:
         Inverse strength of the regularisation it was trained with.
     fingerprint : Fingerprint
         Of the vectors it was trained on.
-    model : str
-        The model that made those vectors.
+    model, description : str, mapping
+        The model that made those vectors, and the arguments of the :class:`~coldpress.Extractor` that did.
     mean, scale : ndarray, shape (D,), float64, or None
         Where the features were standardised: ``(vector - mean) / scale``.
     report : mapping
@@ -74,6 +74,7 @@ class Head:
     model: str
     mean: Weights | None = None
     scale: Weights | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -164,6 +165,7 @@ class Head:
             "C": self.C,
             "standardize": self.mean is not None,
             "model": self.model,
+            "description": dict(self.description),
             "fingerprint": dict(self.fingerprint.fields),
             "report": dict(self.report),
         }
@@ -206,6 +208,7 @@ class Head:
                 C=header["C"],
                 fingerprint=Fingerprint(header["fingerprint"]),
                 model=header["model"],
+                description=header["description"],
                 report=header["report"],
             )
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

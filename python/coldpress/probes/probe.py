@@ -250,6 +250,7 @@ def _train(
         C=C,
         fingerprint=store.fingerprint,
         model=store.model,
+        description=store.description,
         mean=mean,
         scale=scale,
     )
