@@ -259,7 +259,7 @@ class Extractor:
         out : directory of the store, or a fsspec URL such as ``s3://bucket/store``.
         source : directory, file, pattern, URL, a list of those, a table, a Hugging Face or PyTorch dataset, or any
             iterable of items.
-        dtype : how vectors are stored: ``float16`` or ``float32``.
+        dtype : how vectors are stored: ``float16``, ``float32``, ``int8`` or ``binary``.
         shard_rows : inputs per shard, the unit that is committed.
         columns : which columns to read from files and tables that have them, and which to keep as metadata.
         limit : take only so many items from the front.

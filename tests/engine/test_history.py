@@ -2,7 +2,7 @@
 
 Photos come, repeat others, break and are repaired; runs end, are stopped after a shard or die between two; failures are
 tried again; another store is reused. After every step the store must hold one outcome for every input and, bit for bit,
-the vector that the photo has when it is embedded alone.
+the vector that the photo has when it is embedded alone, whatever the dtype.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ from coldpress import Extractor
 from coldpress.engine import Progress, Summary
 from coldpress.errors import ItemError
 from coldpress.store import EmbeddingStore
+from coldpress.store.encoding import DTYPES, decode, encode
 from coldpress.store.files import LOCK_NAME
 from coldpress.store.manifest import MANIFEST_NAME
+from coldpress.store.matrix import open_output
 
 Paint = Callable[[Path, int], Path]
 Snapshot = Callable[[Path], dict[str, bytes]]
@@ -86,9 +88,13 @@ class History(RuleBasedStateMachine):
     def teardown(self) -> None:
         shutil.rmtree(self.root)
 
-    @initialize(shard_rows=st.integers(1, 5), photos=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=9))
-    def begin(self, shard_rows: int, photos: dict[str, int]) -> None:
-        self.shard_rows = shard_rows
+    @initialize(
+        shard_rows=st.integers(1, 5),
+        dtype=st.sampled_from(DTYPES),
+        photos=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=9),
+    )
+    def begin(self, shard_rows: int, dtype: str, photos: dict[str, int]) -> None:
+        self.shard_rows, self.dtype = shard_rows, dtype
         for name, content in photos.items():
             self.add(name, content)
 
@@ -202,7 +208,8 @@ class History(RuleBasedStateMachine):
         good = [key for key, (status, _) in outcomes.items() if status != "failed"]
         assert sorted(store.keys) == sorted(good)
         photos = self.photos | self.gone
-        rows, contents = np.asarray(store.embeddings), [photos[key] for key in store.keys]
+        (output,), contents = store.manifest.outputs, [photos[key] for key in store.keys]
+        rows = np.asarray(open_output(store.root, store.manifest, output))
         first: dict[int, str] = {}
         for row, (key, content) in enumerate(zip(store.keys, contents, strict=True)):
             assert rows[row].tobytes() == self.alone(content), key
@@ -226,14 +233,15 @@ class History(RuleBasedStateMachine):
         """The vector of a content embedded by itself."""
         if content not in self.vectors:
             photo = self.paint(self.root / "alone.jpg", content)
-            self.vectors[content] = self.extractor.embed([photo]).astype(np.float16).tobytes()
+            vectors = self.extractor.embed([photo])
+            self.vectors[content] = decode(encode(vectors, self.dtype), self.dtype, vectors.shape[1]).tobytes()
         return self.vectors[content]
 
     def outcomes(self) -> dict[str, tuple[str, str]]:
         return outcomes_of(self.out) if self.out.exists() else {}
 
     def embed(self, out: Path, **options: Any) -> Summary:
-        return self.extractor.run(out, self.folder, **{"shard_rows": self.shard_rows, **options})
+        return self.extractor.run(out, self.folder, **{"shard_rows": self.shard_rows, "dtype": self.dtype, **options})
 
     def interrupt(self, workers: int, again: bool, at: int, ending: str) -> None:
         options: dict[str, dict[str, Any]] = {

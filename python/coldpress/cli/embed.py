@@ -23,6 +23,8 @@ class Dtype(str, Enum):
 
     FLOAT16 = "float16"
     FLOAT32 = "float32"
+    INT8 = "int8"
+    BINARY = "binary"
 
 
 class OnError(str, Enum):
@@ -92,7 +94,13 @@ def embed(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.", rich_help_panel="Reading")
     ] = False,
-    dtype: Annotated[Dtype, typer.Option(help="How vectors are stored.", rich_help_panel="Store")] = Dtype.FLOAT16,
+    dtype: Annotated[
+        Dtype,
+        typer.Option(
+            help="How vectors are stored; int8 with a scale a row, binary as signs, for search.",
+            rich_help_panel="Store",
+        ),
+    ] = Dtype.FLOAT16,
     shard_rows: Annotated[
         int, typer.Option(metavar="N", min=1, help="Inputs per shard, the unit of resuming.", rich_help_panel="Store")
     ] = 65_536,

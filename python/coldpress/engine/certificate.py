@@ -7,7 +7,7 @@ vectors stray too far is refused before the first shard is written; ``auto`` tak
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from coldpress.engine.compute import Computer, Vectors
 from coldpress.engine.sample import Sample
 from coldpress.errors import CertificateError
+from coldpress.store.encoding import decode, encode
 from coldpress.types import Certificate
 
 MIN_COSINE_MEAN = 0.995
@@ -58,6 +59,19 @@ def certify(compute: Computer, sample: Sample, reference: Vectors | None = None)
         neighbour_overlap=round(overlap, 4),
         passed=mean >= MIN_COSINE_MEAN and overlap >= MIN_OVERLAP,
         layer_precision=dict(sorted(compute.layer_precision.items())),
+    )
+
+
+def with_storage(certificate: Certificate, vectors: npt.NDArray[np.float32], dtype: str) -> Certificate:
+    """Add what storing vectors (N, D) as `dtype` costs: mean cosine with what comes back, and neighbours kept."""
+    back = decode(encode(vectors, dtype), dtype, vectors.shape[1]).astype(np.float64)
+    neighbours = min(NEIGHBOURS, len(vectors) - 1)
+    overlap = neighbour_overlap(back, vectors.astype(np.float64), neighbours) if neighbours > 0 else 1.0
+    return replace(
+        certificate,
+        stored_dtype=dtype,
+        stored_cosine=round(float(_cosines(back, vectors.astype(np.float64)).mean()), 7),
+        stored_overlap=round(overlap, 4),
     )
 
 

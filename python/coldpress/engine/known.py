@@ -13,6 +13,7 @@ from coldpress.errors import FingerprintMismatch, StoreError
 from coldpress.store import EmbeddingStore
 from coldpress.store.digests import DigestIndex, KeyLog
 from coldpress.store.manifest import Manifest, metadata_file
+from coldpress.store.matrix import open_output
 from coldpress.store.root import Root
 from coldpress.store.tables import opened_table
 from coldpress.types import Fingerprint
@@ -84,6 +85,7 @@ class ReusedRows:
             raise StoreError(
                 f"{path}: cannot be reused: has {found} as {manifest.dtype}, this run needs {dict(dims)} as {dtype}"
             )
+        self._matrices = {o.name: open_output(self.store.root, manifest, o) for o in manifest.outputs}
         self._index, row = DigestIndex(scratch), 0
         for hashes, keys in read_rows(self.store.root, manifest):
             self._index.add(hashes, range(row, row + len(keys)))
@@ -98,8 +100,7 @@ class ReusedRows:
     def vectors(self, rows: Sequence[int]) -> dict[str, npt.NDArray[np.float32]]:
         """The vectors (N, D) of rows, by output."""
         return {
-            name: np.asarray(self.store.output(name)[np.asarray(rows, np.int64)], np.float32)
-            for name in self.store.outputs
+            name: np.asarray(matrix[np.asarray(rows, np.int64)], np.float32) for name, matrix in self._matrices.items()
         }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from coldpress.data import Source
 from coldpress.engine.assemble import Assembler, cut_results
-from coldpress.engine.certificate import certify, require
+from coldpress.engine.certificate import certify, require, with_storage
 from coldpress.engine.compute import Computer
 from coldpress.engine.heap import Trimmer
 from coldpress.engine.known import KnownRows, ReusedRows
@@ -130,7 +130,11 @@ class _Run:
                 if self.uncertified:
                     background.drain()  # a commit under way would write the manifest without the certificate
                     self._certify(items, inputs)
-                self.interrupted = self._put(background, self._compute(items, inputs))
+                results = self._compute(items, inputs)
+                if self.unmeasured:
+                    background.drain()
+                    self._measure_storage(results)
+                self.interrupted = self._put(background, results)
                 self.drawn += len(items)
                 self._report()
                 trim()
@@ -169,8 +173,21 @@ class _Run:
         elif any(isinstance(prepared, KnownInput) for prepared in inputs):
             theirs = None if self.reuse is None else self.reuse.store.certificate
             if theirs is not None:
-                self.writer.certificate = theirs
+                self.writer.certificate = replace(theirs, stored_dtype=None)
         self.seconds["certify"] += time.perf_counter() - begin
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether the certificate still lacks what storing costs: it is added with the first rows."""
+        certificate = self.writer.certificate
+        if certificate is None or certificate.stored_dtype is not None:
+            return False
+        return self.assembler.rows > 0 and not self.writer.totals.rows
+
+    def _measure_storage(self, results: Results) -> None:
+        vectors = next(iter(results.vectors.values()))
+        if self.writer.certificate is not None and len(vectors):
+            self.writer.certificate = with_storage(self.writer.certificate, vectors, self.writer.dtype)
 
     def _put(self, background: Background[tuple[Results, bool]], results: Results) -> bool:
         """Queue a chunk, cut where it fills a shard; True if the run is to end there.

@@ -18,6 +18,7 @@ from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError
 from coldpress.index import files
 from coldpress.index._faiss import faiss_threads, load_faiss
 from coldpress.index.ivf import MIN_ROWS, build_ivf
+from coldpress.index.signs import SignIndex, build_signs
 from coldpress.index.vectors import Floats, Metric, Rows, prepare, prepared_blocks
 from coldpress.types import Fingerprint
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["exact", "ivf"]
+Kind = Literal["exact", "ivf", "binary"]
 Neighbours = tuple[Floats, npt.NDArray[np.object_]]
 
 EXACT_BELOW = 10_000  # rows; below, brute force answers in about a millisecond and there is nothing to tune
@@ -46,7 +47,7 @@ class VectorIndex:
     model : str
         The model that made them.
     metric : {"cosine", "dot"}
-    kind : {"exact", "ivf"}
+    kind : {"exact", "ivf", "binary"}
     settings : mapping
         How it was built and tuned; always has ``recall_at_10``, and for ``"ivf"`` ``nlist``, ``nprobe`` and more.
 
@@ -98,7 +99,8 @@ class VectorIndex:
         kind : {"auto", "exact", "ivf"}
             ``"exact"`` compares with every row. ``"ivf"`` compares with the rows of the nearest clusters, as many
             of them as recall@10 >= 0.95 takes on queries held out from the data. ``"auto"`` is exact below 10,000
-            rows, else ``"ivf"``.
+            rows, else ``"ivf"``. A store of signs (``--dtype binary``) always becomes a ``"binary"`` index: the rows
+            nearest by Hamming distance, ranked by the cosine of the query with their signs, at a bit a dimension.
         metric : {"cosine", "dot"}
             ``"cosine"`` scales rows and queries to unit length; ``"dot"`` takes them as they are.
         output : str, optional
@@ -117,17 +119,18 @@ class VectorIndex:
             raise ColdpressError(f"kind is {kind!r}, expected 'auto', 'exact' or 'ivf'")
         if metric not in ("cosine", "dot"):
             raise ColdpressError(f"metric is {metric!r}, expected 'cosine' or 'dot'")
-        matrix = store.embeddings if output is None else store.output(output)
-        keys = store.keys
-        rows, dim = matrix.shape
+        keys, rows = store.keys, len(store)
         if rows == 0:
             raise ColdpressError("the store holds no vectors, expected at least one: embed something first")
-        chosen: Kind = ("exact" if rows < EXACT_BELOW else "ivf") if kind == "auto" else kind
-        if chosen == "ivf" and rows < MIN_ROWS:
-            raise ColdpressError(f"kind 'ivf' needs at least {MIN_ROWS} rows, got {rows}: use kind='exact'")
+        chosen = _chosen_kind(kind, metric, rows, store.dtype)
+        name = output or store.outputs[0]
+        matrix = store.bits(name) if chosen == "binary" else store.output(name)
+        dim = store.dims[name]
         settings: dict[str, Any] = {"recall_at_10": 1.0}
         with faiss_threads(threads) as faiss:
-            if chosen == "exact":
+            if chosen == "binary":
+                index = build_signs(faiss, matrix, dim)
+            elif chosen == "exact":
                 index = faiss.IndexFlatIP(dim)
                 for _, block in prepared_blocks(matrix, metric, keys):
                     index.add(block)
@@ -155,7 +158,11 @@ class VectorIndex:
         """
         manifest, paths = files.open_directory(Path(directory), verify=verify)
         try:
-            index = load_faiss().read_index(str(paths["index.faiss"]))
+            faiss, path = load_faiss(), str(paths["index.faiss"])
+            if manifest["kind"] == "binary":
+                index = SignIndex(faiss, faiss.read_index_binary(path), manifest["dim"])
+            else:
+                index = faiss.read_index(path)
             keys = pq.read_table(paths["keys.parquet"])["key"].combine_chunks()
             opened = cls(
                 index,
@@ -196,7 +203,10 @@ class VectorIndex:
 
         def write_index(path: Path) -> None:
             try:
-                faiss.write_index(self._index, str(path))
+                if self.kind == "binary":
+                    self._index.write(str(path))
+                else:
+                    faiss.write_index(self._index, str(path))
             except RuntimeError as error:  # how faiss reports a full disk
                 raise OSError(str(error)) from error
 
@@ -307,3 +317,19 @@ class VectorIndex:
     def _keys_of(self, rows: Rows) -> npt.NDArray[np.object_]:
         found = self._keys.take(rows.ravel()).to_numpy(zero_copy_only=False)
         return cast("npt.NDArray[np.object_]", found.reshape(rows.shape))
+
+
+def _chosen_kind(asked: str, metric: Metric, rows: int, dtype: str) -> Kind:
+    """How to find neighbours among so many rows of this dtype."""
+    if dtype == "binary":
+        if asked != "auto" or metric != "cosine":
+            raise ColdpressError(
+                f"the store holds one bit a dimension (binary), which kind {asked!r} with metric {metric!r} cannot "
+                "index: leave both at their defaults, or embed with --dtype int8"
+            )
+        return "binary"
+    if asked == "ivf" and rows < MIN_ROWS:
+        raise ColdpressError(f"kind 'ivf' needs at least {MIN_ROWS} rows, got {rows}: use kind='exact'")
+    if asked != "auto":
+        return cast(Kind, asked)
+    return "exact" if rows < EXACT_BELOW else "ivf"

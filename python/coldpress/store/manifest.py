@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from coldpress.errors import StoreError
+from coldpress.store.encoding import DTYPES, Part, parts
 from coldpress.store.root import Root
 from coldpress.types import Certificate, Fingerprint
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_NAME = "coldpress-store"
 FORMAT_VERSION = 1
-DTYPES = ("float16", "float32")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOutput:
-    """One matrix of the store: its name, width, and sub-directory of ``embeddings/`` (empty for an only output)."""
+    """Vectors of the store: their name, width, and sub-directory of ``embeddings/`` (empty for an only output)."""
 
     name: str
     dim: int
     directory: str
+
+    def parts(self, dtype: str) -> tuple[Part, ...]:
+        """The arrays it is stored in."""
+        return parts(dtype, self.dim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ class Manifest:
                 raise ValueError(f"output directory {output.directory!r}, expected a plain name")
         for number, shard in enumerate(self.shards):
             # Only names of our own making are ever opened: a manifest cannot point out of its store.
-            expected = {*shard_files(self.outputs, number)[:-1], outcomes_file(number, _generation(shard.outcomes))}
+            expected = {*shard_files(self, number)[:-1], outcomes_file(number, _generation(shard.outcomes))}
             if set(shard.files) != expected:
                 raise ValueError(f"shard {number} lists {sorted(shard.files)}")
             counts = (shard.inputs, shard.rows, shard.failed, shard.duplicates)
@@ -174,10 +178,9 @@ def plan_outputs(dims: Mapping[str, int]) -> tuple[StoredOutput, ...]:
     return tuple(outputs)
 
 
-def matrix_file(output: StoredOutput, number: int) -> str:
-    """Relative path of the vectors of shard `number`."""
-    part = f"part-{number:05d}.npy"
-    return f"embeddings/{output.directory}/{part}" if output.directory else f"embeddings/{part}"
+def matrix_file(output: StoredOutput, part: Part, number: int) -> str:
+    """Relative path of one array of the vectors of shard `number`."""
+    return "/".join(filter(None, [part.folder, output.directory, f"part-{number:05d}.npy"]))
 
 
 def metadata_file(number: int) -> str:
@@ -200,9 +203,10 @@ def _generation(name: str) -> int:
     return int(match[1] or 0) if match else 0
 
 
-def shard_files(outputs: Sequence[StoredOutput], number: int) -> list[str]:
+def shard_files(manifest: Manifest, number: int) -> list[str]:
     """Every file of a new shard `number`, its outcomes last."""
-    return [*(matrix_file(output, number) for output in outputs), metadata_file(number), outcomes_file(number)]
+    arrays = [matrix_file(o, part, number) for o in manifest.outputs for part in o.parts(manifest.dtype)]
+    return [*arrays, metadata_file(number), outcomes_file(number)]
 
 
 def write_manifest(root: Root, manifest: Manifest) -> None:

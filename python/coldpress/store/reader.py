@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from coldpress.errors import StoreError
 from coldpress.store.files import sha256
 from coldpress.store.keys import Keys
-from coldpress.store.manifest import Manifest, check_sizes, metadata_file, read_manifest
-from coldpress.store.matrix import Matrix, ShardedMatrix, iter_blocks, open_output
+from coldpress.store.manifest import Manifest, StoredOutput, check_sizes, metadata_file, read_manifest
+from coldpress.store.matrix import Matrix, ShardedMatrix, VectorMatrix, iter_blocks, open_output, open_part
 from coldpress.store.root import Root, open_root
 from coldpress.store.tables import opened_table
 from coldpress.types import Certificate, Fingerprint
@@ -97,7 +97,7 @@ class EmbeddingStore:
 
     @property
     def dtype(self) -> str:
-        """How the vectors are stored, ``"float16"`` or ``"float32"``."""
+        """How the vectors are stored: ``"float16"``, ``"float32"``, ``"int8"`` or ``"binary"``."""
         return self._manifest.dtype
 
     @property
@@ -131,30 +131,64 @@ class EmbeddingStore:
         return tuple(output.name for output in self._manifest.outputs)
 
     @property
+    def dims(self) -> Mapping[str, int]:
+        """Width D of each output."""
+        return {output.name: output.dim for output in self._manifest.outputs}
+
+    @property
     def dim(self) -> int:
         """Width D of `embeddings`."""
         return self._manifest.outputs[0].dim
 
     @property
-    def embeddings(self) -> ShardedMatrix | Matrix:
+    def embeddings(self) -> VectorMatrix:
         """The vectors (N, D) of the only output, or of the first of several; see `output` for the type."""
         return self.output(self.outputs[0])
 
-    def output(self, name: str) -> ShardedMatrix | Matrix:
+    def output(self, name: str) -> VectorMatrix:
         """The vectors (N, D) of one output.
 
         Returns
         -------
-        numpy.memmap or ShardedMatrix
-            The mapped file where there is one shard, else a matrix over all of them. Both stay on disk and take the
-            same row indices.
+        numpy.memmap, ShardedMatrix or DecodedMatrix
+            Of float16 and float32 the mapped file where there is one shard, else a matrix over all of them; of int8 a
+            matrix that gives float32 rows. All of them stay on disk and take the same row indices.
+
+        Raises
+        ------
+        StoreError
+            If there is no such output, or its vectors are stored as signs; see `bits`.
         """
-        found = next((output for output in self._manifest.outputs if output.name == name), None)
-        if found is None:
-            raise StoreError(f"{self.path}: no output '{name}', expected one of {', '.join(self.outputs)}")
+        found = self._output(name)
+        if self.dtype == "binary":
+            raise StoreError(
+                f"{self.path}: holds one bit a dimension (binary), not numbers: build an index of it, read "
+                "EmbeddingStore.bits(), or embed again with --dtype int8"
+            )
         if name not in self._matrices:
             self._matrices[name] = open_output(self._root, self._manifest, found)
         return self._matrices[name]
+
+    def bits(self, name: str | None = None) -> ShardedMatrix | Matrix:
+        """The packed signs (N, ceil(D / 8)) uint8 of an output (None: the first) of a binary store.
+
+        Bit ``7 - d % 8`` of byte ``d // 8`` is 1 where dimension d is above 0, as of ``numpy.packbits``.
+
+        Raises
+        ------
+        StoreError
+            If there is no such output, or the store holds numbers.
+        """
+        found = self._output(name or self.outputs[0])
+        if self.dtype != "binary":
+            raise StoreError(f"{self.path}: holds {self.dtype}, not bits: read EmbeddingStore.output()")
+        return open_part(self._root, self._manifest, found, *found.parts(self.dtype))
+
+    def _output(self, name: str) -> StoredOutput:
+        found = next((output for output in self._manifest.outputs if output.name == name), None)
+        if found is None:
+            raise StoreError(f"{self.path}: no output '{name}', expected one of {', '.join(self.outputs)}")
+        return found
 
     def blocks(self, rows: int = 65_536, output: str | None = None) -> Iterator[Matrix]:
         """The vectors in order, `rows` at a time: all of them in bounded memory, however many shards there are."""
@@ -228,7 +262,7 @@ class EmbeddingStore:
                     )
 
     @cached_property
-    def _matrices(self) -> dict[str, ShardedMatrix | Matrix]:
+    def _matrices(self) -> dict[str, VectorMatrix]:
         return {}
 
     def _read_tables(self, names: Sequence[str], columns: Sequence[str] | None, *, empty: Sequence[str]) -> pa.Table:

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any
 
 from coldpress.errors import FingerprintMismatch, StoreError
+from coldpress.store.encoding import DTYPES
 from coldpress.store.files import LOCK_NAME, SCRATCH_PREFIX, explained, sync_file, temporary
 from coldpress.store.manifest import (
-    DTYPES,
     MANIFEST_NAME,
     Manifest,
     plan_outputs,
@@ -59,7 +59,7 @@ class StoreWriter:
     dims
         Width of each output, by name, in the order in which a reader lists them.
     dtype
-        How vectors are stored: ``"float16"`` or ``"float32"``.
+        How vectors are stored: ``"float16"``, ``"float32"``, ``"int8"`` or ``"binary"``, see `store.encoding`.
     shard_rows
         Inputs per shard.
     model, source
@@ -173,13 +173,13 @@ class StoreWriter:
 
     @property
     def certificate(self) -> Certificate | None:
-        """The fidelity certificate. It can be set once, before the first shard with a row is committed."""
+        """The fidelity certificate. It can be set until the first shard with a row is committed."""
         return self._manifest.certificate
 
     @certificate.setter
     def certificate(self, certificate: Certificate) -> None:
-        if self._manifest.certificate is not None or self._manifest.rows:
-            raise StoreError(f"{self.path}: the certificate is set before the first row, and only once")
+        if self._manifest.rows:
+            raise StoreError(f"{self.path}: the certificate is set before the first row is committed")
         self._manifest = replace(self._manifest, certificate=certificate)
 
     def write(self, results: Results) -> None:
@@ -260,7 +260,7 @@ class StoreWriter:
         else:  # nothing is in it that other settings could spoil: a run was refused or ended before its first shard
             manifest = asked
             write_manifest(root, manifest)
-        directories = {Path(name).parent for name in shard_files(manifest.outputs, 0)}
+        directories = {Path(name).parent for name in shard_files(manifest, 0)}
         for directory in sorted(root.directory / name for name in directories):
             directory.mkdir(parents=True, exist_ok=True)
             sync_file(directory.parent)
@@ -301,7 +301,7 @@ class StoreWriter:
     def _remove_leftovers(self, manifest: Manifest) -> None:
         """Delete what a killed run has left: temporary files, and files renamed but never listed in the manifest."""
         listed = {name for shard in manifest.shards for name in shard.files}
-        for directory in {Path(name).parent.as_posix() for name in shard_files(manifest.outputs, 0)}:
+        for directory in {Path(name).parent.as_posix() for name in shard_files(manifest, 0)}:
             with suppress(FileNotFoundError):  # behind a URL there may be no directory before there is a file in it
                 for entry in self._root.listing(directory):
                     if _PART.fullmatch(entry) and f"{directory}/{entry}" not in listed:
