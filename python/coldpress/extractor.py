@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from coldpress import engine, models
 from coldpress.data import Columns, Peeked, Source, open_source
-from coldpress.engine import Choice, Computer, Progress, RunOptions, Sample, Summary, Trial
+from coldpress.engine import Arithmetic, Computer, Progress, Reduction, RunOptions, Sample, Summary, Trial
 from coldpress.engine.inputs import all_good, as_contents
 from coldpress.engine.plan import CHUNK_ITEMS, sample_size
 from coldpress.engine.stages import ordered_map
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import Calibration, LoadedModel
 from coldpress.preprocess import preprocessor_for
-from coldpress.store import EmbeddingStore, StoreWriter
+from coldpress.store import EmbeddingStore, Projection, StoreWriter
 from coldpress.types import (
     Certificate,
     Fingerprint,
@@ -54,6 +54,10 @@ class Extractor:
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
+    truncate_dim : keep so many numbers of each vector, from its front: for Matryoshka models. Where the model's vectors
+        have length 1, the shorter ones have too.
+    pca : keep so many principal directions, fitted by :meth:`run` on the first 2,048 items and kept in the store; or
+        those of a store (``store.projection``).
 
     Raises
     ------
@@ -82,6 +86,8 @@ class Extractor:
         threads: int | None = None,
         modality: Modality | None = None,
         arch: str | None = None,
+        truncate_dim: int | None = None,
+        pca: int | Projection | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self._source = model
@@ -96,26 +102,30 @@ class Extractor:
             "threads": threads,
             "modality": modality,
             "arch": arch,
+            "truncate_dim": truncate_dim,
+            "pca": pca,
             "calibration": calibration,
         }
-        self.device = engine.open_device(device)
-        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
-        self.model = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
-        self.model = replace(self.model, calibration=calibration)
-        self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
-        runnable = loaded.backbone.runnable() if precision == "auto" else loaded.backbone.precisions
-        kind = (runnable, self.device.type)
-        self._choice = engine.choose_precision(precision, *kind)
-        self._candidates = engine.candidates(precision, *kind)
-        if len(self._candidates) == 1 and not self._uncalibrated(self._choice.mode):
-            self._choice, self._candidates = self._candidates[0], ()
-        if layer_precision:
-            if precision == "auto":
-                raise ColdpressError("layer_precision needs a precision for the other layers; got auto")
-            self._choice = engine.choose_layers(self._choice, layer_precision, loaded.backbone.linears(), *kind)
         if threads is not None and threads < 1:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
-        self._computer: Computer | None = None
+        self.device = engine.open_device(device)
+        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
+        shaped = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
+        self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
+        self._arithmetic = Arithmetic(
+            replace(shaped, calibration=calibration),
+            self.outputs,
+            self.device,
+            precision=precision,
+            layer_precision=layer_precision or {},
+            threads=threads,
+            reduction=Reduction(truncate_dim, engine.pack(pca), normalize=loaded.backbone.normalize),
+        )
+        widths = {output.name: loaded.backbone.dim(output) for output in self.outputs}
+        engine.check_reduction(truncate_dim, pca, widths)
+        self.dims: dict[str, int] = self._arithmetic.reduction.dims(widths)
+        if isinstance(pca, int):
+            self.dims = dict.fromkeys(widths, pca)
         self._preprocess = preprocessor_for(self.model.spec, loaded.directory)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Extractor:
@@ -124,10 +134,15 @@ class Extractor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments, never the weights."""
-        return _rebuild, (self._source, self._options)
+        return _rebuild, (self._source, self._options | self._arithmetic.options())
 
     def __repr__(self) -> str:
         return f"Extractor({self.name!r}, {self.modality}, dim={self.dim}, {self.precision}, {self.device})"
+
+    @property
+    def model(self) -> LoadedModel:
+        """The backbone with all that it needs."""
+        return self._arithmetic.model
 
     @property
     def name(self) -> str:
@@ -142,17 +157,12 @@ class Extractor:
     @property
     def precision(self) -> str:
         """The arithmetic that was chosen."""
-        return self._choice.mode
+        return self._arithmetic.choice.mode
 
     @property
     def layer_precision(self) -> dict[str, str]:
         """The arithmetic of the layers that run in another one, by name."""
-        return dict(self._choice.layers)
-
-    @property
-    def dims(self) -> dict[str, int]:
-        """Width of each output."""
-        return {output.name: self.model.backbone.dim(output) for output in self.outputs}
+        return dict(self._arithmetic.choice.layers)
 
     @property
     def dim(self) -> int:
@@ -171,10 +181,14 @@ class Extractor:
             "output": [asdict(output) for output in self.outputs],
             "precision": self.precision,
         }
-        if self._choice.layers:
-            fields["layer_precision"] = dict(sorted(self._choice.layers.items()))
+        if self.layer_precision:
+            fields["layer_precision"] = dict(sorted(self.layer_precision.items()))
         if self.precision in self.model.backbone.calibrated:
             fields["calibration"] = self.model.calibration
+        if self._options["truncate_dim"] is not None:
+            fields["truncate_dim"] = self._options["truncate_dim"]
+        if (pca := self._options["pca"]) is not None:
+            fields["pca"] = {"dim": self.dim, "sha256": pca.digest if isinstance(pca, Projection) else None}
         return Fingerprint(fields)
 
     def embed(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -218,20 +232,14 @@ class Extractor:
         ItemError
             If none of the sampled items is usable.
         """
-        sample = self._sample(items, samples)
-        if self._candidates:
-            return self._settle(sample)
-        return engine.certify(self._compute, sample)
+        return self._arithmetic.certify(self._sample(items, samples))
 
     def compare(self, items: Sequence[Any] | npt.NDArray[Any], *, samples: int | None = None) -> tuple[Trial, ...]:
         """Certify and time every mode that may pay here, the fastest first; arguments and errors of :meth:`certify`.
 
         A mode that fails follows once more, with the layers that hurt in the next one.
         """
-        modes = self._candidates or (self._choice,)
-        sample = self._sample(items, samples)
-        tried = engine.attempts(modes, lambda choice: self._build(choice, sample), sample)
-        return tuple(attempt.trial for attempt in tried)
+        return self._arithmetic.compare(self._sample(items, samples))
 
     def run(
         self,
@@ -285,16 +293,18 @@ class Extractor:
             raise ColdpressError(f"on_error is {on_error!r}, expected skip or fail")
         if workers is not None and workers < 1:
             raise ColdpressError(f"workers is {workers}, expected at least 1")
-        opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
+        opened = whole = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
         certificate, begun = None, time.perf_counter()
-        if self._candidates:
+        if self._arithmetic.candidates:
             stored = engine.stored_choice((out, reuse), self.model.backbone, self.device.type)
             if stored is not None and self._options["precision"] in ("auto", stored.mode):
-                self.model = replace(self.model, calibration=stored.calibration)
-                self._use(stored)
+                self._arithmetic.settle_as(stored)
             else:
                 opened = Peeked(opened, min(CHUNK_ITEMS[self.modality], shard_rows))
-                certificate = self._settle_on(opened)
+                certificate = self._arithmetic.settle_on(opened, self._preprocess)
+        if isinstance(self._options["pca"], int):
+            certificate = None  # was of vectors that are not reduced yet
+            self._reduce(engine.stored_projection((out, reuse)) or self._fitted(whole, workers))
         options = RunOptions(
             workers=workers or _workers(self.modality),
             on_error=on_error,
@@ -313,10 +323,11 @@ class Extractor:
             model=self.name,
             source=opened.name,
             description=self.describe(),
+            projection=self._options["pca"],
         ) as writer:
             if certificate is not None:
                 writer.certificate = certificate
-            return engine.run(opened, self._preprocess, self._compute, writer, self._choice, options)
+            return engine.run(opened, self._preprocess, self._compute, writer, self._arithmetic.choice, options)
 
     def embed_to(
         self, out: str | Path, source: str | Path | Sequence[Any] | Iterable[Any] | Source, **options: Any
@@ -337,49 +348,17 @@ class Extractor:
 
     @property
     def _compute(self) -> Computer:
-        if self._computer is None:
-            self._computer = self._build(self._choice)
-        return self._computer
+        if isinstance(pca := self._options["pca"], int):
+            raise ColdpressError(f"pca {pca} has to see some data first: embed a source with run() or embed_to()")
+        return self._arithmetic.computer
 
-    def _uncalibrated(self, mode: str) -> bool:
-        return mode in self.model.backbone.calibrated and self.model.calibration is None
+    def _fitted(self, source: Source, workers: int | None) -> Projection:
+        compute, dim = self._arithmetic.computer, self.dim
+        return engine.fit_projection(source, self._preprocess, compute, dim, workers or _workers(self.modality))
 
-    def _build(self, choice: Choice, sample: Sample | None = None) -> Computer:
-        if sample is not None and self._uncalibrated(choice.mode):
-            self.model = engine.calibrated(self.model, self.outputs, sample.inputs[::2])
-        made = self._computer
-        if made is not None and (made.precision, made.layer_precision) == (choice.mode, choice.layers):
-            return made
-        return Computer(self.model, self.outputs, self.device, choice.mode, self._options["threads"], choice.layers)
-
-    def _settle_on(self, source: Peeked) -> Certificate | None:
-        """Choose a mode by the first items of a source; without a good one among them it is fp32."""
-        prepared = engine.prepare_items(self._preprocess, source.head)
-        contents = [item.content for item in source.head]
-        sample = engine.take_sample(self._preprocess, contents, prepared, sample_size(source.count, self.modality))
-        if not sample and len(self._candidates) == 1:
-            raise ItemError(f"none of the first items can be embedded, so that {self.precision} learns nothing of them")
-        if not sample:
-            self._use(
-                Choice("fp32", "none of the first items can be embedded, so that no other mode could be certified")
-            )
-            return None
-        certificate = self._settle(sample)
-        engine.require(certificate)
-        return certificate
-
-    def _settle(self, sample: Sample) -> Certificate:
-        decision = engine.first_passing(self._candidates, lambda choice: self._build(choice, sample), sample)
-        self._use(decision.choice, decision.compute)
-        return decision.certificate
-
-    def _use(self, choice: Choice, computer: Computer | None = None) -> None:
-        """Take a mode for good."""
-        self._choice, self._candidates = choice, ()
-        self._computer = computer or self._build(choice)
-        self.model = replace(self.model, backbone=self._computer.backbone)
-        self._options |= {"precision": choice.mode, "layer_precision": dict(choice.layers)}
-        self._options["calibration"] = self.model.calibration
+    def _reduce(self, projection: Projection) -> None:
+        self._options["pca"] = projection
+        self._arithmetic.reduction = replace(self._arithmetic.reduction, packed=engine.pack(projection))
 
     def _sample(self, items: Sequence[Any] | npt.NDArray[Any], samples: int | None) -> Sample:
         contents = as_contents(items, self.modality)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from coldpress import Extractor, Fingerprint
+    from coldpress.store import Projection
 
 
 class Space(Protocol):
@@ -26,6 +27,10 @@ class Space(Protocol):
     @property
     def fingerprint(self) -> Fingerprint:
         """Of the vectors."""
+
+    @property
+    def projection(self) -> Projection | None:
+        """What the vectors were mapped by, if they were."""
 
     def check(self, fingerprint: Fingerprint) -> None:
         """Refuse another space."""
@@ -56,6 +61,8 @@ def extractor_for(space: Space, model: str | None, *, device: str = "auto", thre
             fast_decode=bool(preprocessing.get("fast_decode", False)),
             threads=threads,
             calibration=fields.get("calibration"),
+            truncate_dim=fields.get("truncate_dim"),
+            pca=space.projection,
             modality="text" if "tokenizer" in preprocessing else "image",
             arch=fields["config"].get("architecture") if Path(name).is_file() else None,
         )

@@ -63,6 +63,24 @@ def embed(
             metavar="NAMES", help="pooled, cls, mean, last, layer:K, or several with commas.", rich_help_panel="Model"
         ),
     ] = "pooled",
+    truncate_dim: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Keep the first N numbers of each vector, for Matryoshka models.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
+    pca: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Keep N principal directions of each vector, fitted on the first 2,048 items.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +150,8 @@ def embed(
             threads=threads,
             modality=options.modality_of(model, modality, sources, text_column, image_column, arch=arch),
             arch=arch,
+            truncate_dim=truncate_dim,
+            pca=pca,
         )
     try:
         with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:

@@ -1,19 +1,24 @@
 """From a source to a store: plan, run, certify."""
 
+from coldpress.engine.arithmetic import Arithmetic
 from coldpress.engine.certificate import Trial, certify, require
 from coldpress.engine.compute import Computer, calibrated, open_device
+from coldpress.engine.fitting import fit_projection, stored_projection
 from coldpress.engine.plan import parse_outputs
 from coldpress.engine.precision import Choice, candidates, choose_layers, choose_precision
+from coldpress.engine.reduction import Reduction, check_reduction, pack
 from coldpress.engine.runner import RunOptions, prepare_items, run
 from coldpress.engine.sample import Sample, spread_sample, take_sample
 from coldpress.engine.settle import Decision, attempts, first_passing, stored_choice
 from coldpress.engine.summary import Progress, Summary
 
 __all__ = [
+    "Arithmetic",
     "Choice",
     "Computer",
     "Decision",
     "Progress",
+    "Reduction",
     "RunOptions",
     "Sample",
     "Summary",
@@ -22,15 +27,19 @@ __all__ = [
     "calibrated",
     "candidates",
     "certify",
+    "check_reduction",
     "choose_layers",
     "choose_precision",
     "first_passing",
+    "fit_projection",
     "open_device",
+    "pack",
     "parse_outputs",
     "prepare_items",
     "require",
     "run",
     "spread_sample",
     "stored_choice",
+    "stored_projection",
     "take_sample",
 ]

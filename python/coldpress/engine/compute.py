@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from coldpress.engine.plan import batch_inputs
+from coldpress.engine.reduction import Reduction
 from coldpress.errors import ColdpressError
 from coldpress.models import Backbone, LoadedModel
 from coldpress.models.openvino import Calibrated
@@ -61,6 +62,7 @@ class Computer:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
         self.model, self.precision, self.layer_precision = model, precision, dict(layer_precision or {})
         self.outputs, self.device, self.threads = tuple(outputs), device, threads
+        self.reduction = Reduction()
         self.backbone = _prepared(model, device, precision, self.layer_precision, self.outputs)
         self._workers: ThreadPoolExecutor | None = None
         self._worker_count = 0
@@ -68,6 +70,12 @@ class Computer:
     def __call__(self, inputs: Sequence[ModelInput]) -> Vectors:
         """Return the vectors (N, D) float32 of N inputs, by output, in order."""
         return self._map(lambda batch: self._compute(self.backbone, batch), inputs)
+
+    def reduced(self, reduction: Reduction) -> Computer:
+        """Return the same with reduced vectors, those of the reference included."""
+        made = copy.copy(self)
+        made.reduction = reduction
+        return made
 
     def with_layers(self, names: Iterable[str], other: Computer) -> Computer:
         """Return the same with some layers of another computer of this model; it shares the weights of both."""
@@ -111,14 +119,13 @@ class Computer:
     def _compute(self, backbone: Backbone, batch: Sequence[ModelInput]) -> Vectors:
         with torch.inference_mode():
             vectors = backbone(collate(batch, self.device), self.outputs)
-            return {name: rows.cpu().numpy() for name, rows in vectors.items()}
+            return {name: self.reduction(name, rows).cpu().numpy() for name, rows in vectors.items()}
 
     def _join(self, parts: Sequence[Vectors]) -> Vectors:
+        dims = self.reduction.dims({output.name: self.backbone.dim(output) for output in self.outputs})
         return {
-            output.name: np.concatenate([part[output.name] for part in parts])
-            if parts
-            else np.empty((0, self.backbone.dim(output)), np.float32)
-            for output in self.outputs
+            name: np.concatenate([part[name] for part in parts]) if parts else np.empty((0, dim), np.float32)
+            for name, dim in dims.items()
         }
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -20,6 +20,7 @@ from coldpress.index._faiss import faiss_threads, load_faiss
 from coldpress.index.ivf import MIN_ROWS, build_ivf
 from coldpress.index.signs import SignIndex, build_signs
 from coldpress.index.vectors import Floats, Metric, Rows, prepare, prepared_blocks
+from coldpress.store.projection import PROJECTION_NAME, Projection
 from coldpress.types import Fingerprint
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class VectorIndex:
         The space the vectors live in; queries must come from the same one (:meth:`check`).
     model : str
         The model that made them.
+    projection : Projection or None
+        What they were mapped by, if they were, for the queries.
     metric : {"cosine", "dot"}
     kind : {"exact", "ivf", "binary"}
     settings : mapping
@@ -68,11 +71,13 @@ class VectorIndex:
         metric: Metric,
         kind: Kind,
         settings: Mapping[str, Any],
+        projection: Projection | None = None,
     ) -> None:
         self._index = faiss_index
         self._keys = keys
         self.fingerprint = fingerprint
         self.model = model
+        self.projection = projection
         self.metric: Metric = metric
         self.kind: Kind = kind
         self.settings = MappingProxyType(dict(settings))
@@ -142,6 +147,7 @@ class VectorIndex:
             keys.to_arrow(),
             fingerprint=store.fingerprint,
             model=store.model,
+            projection=store.projection,
             metric=metric,
             kind=chosen,
             settings=settings,
@@ -172,8 +178,9 @@ class VectorIndex:
                 metric=manifest["metric"],
                 kind=manifest["kind"],
                 settings=manifest["settings"],
+                projection=Projection.from_bytes(kept.read_bytes()) if (kept := paths.get(PROJECTION_NAME)) else None,
             )
-        except (RuntimeError, KeyError, pa.ArrowException) as error:
+        except (RuntimeError, KeyError, ValueError, pa.ArrowException) as error:
             raise StoreError(f"{directory} is damaged ({error}): build the index again") from error
         if (index.ntotal, index.d, len(keys)) != (manifest["rows"], manifest["dim"], manifest["rows"]):
             raise StoreError(
@@ -210,14 +217,13 @@ class VectorIndex:
             except RuntimeError as error:  # how faiss reports a full disk
                 raise OSError(str(error)) from error
 
-        files.save_directory(
-            Path(directory),
-            description,
-            {
-                "index.faiss": write_index,
-                "keys.parquet": lambda path: pq.write_table(pa.table({"key": self._keys}), path),
-            },
-        )
+        writers: dict[str, Callable[[Path], object]] = {
+            "index.faiss": write_index,
+            "keys.parquet": lambda path: pq.write_table(pa.table({"key": self._keys}), path),
+        }
+        if (projection := self.projection) is not None:
+            writers[PROJECTION_NAME] = lambda path: path.write_bytes(projection.to_bytes())
+        files.save_directory(Path(directory), description, writers)
 
     def search(self, vectors: npt.ArrayLike, k: int = 10, *, threads: int | None = None) -> Neighbours:
         """The `k` rows nearest to each query.

@@ -252,6 +252,7 @@ def _train(
         model=store.model,
         mean=mean,
         scale=scale,
+        projection=store.projection,
     )
     return head, candidates, converged
 

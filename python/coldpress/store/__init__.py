@@ -2,8 +2,9 @@
 
 from coldpress.store.keys import Keys
 from coldpress.store.matrix import DecodedMatrix, ShardedMatrix
+from coldpress.store.projection import Projection
 from coldpress.store.reader import EmbeddingStore
 from coldpress.store.root import is_store
 from coldpress.store.writer import StoreWriter
 
-__all__ = ["DecodedMatrix", "EmbeddingStore", "Keys", "ShardedMatrix", "StoreWriter", "is_store"]
+__all__ = ["DecodedMatrix", "EmbeddingStore", "Keys", "Projection", "ShardedMatrix", "StoreWriter", "is_store"]

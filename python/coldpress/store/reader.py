@@ -15,6 +15,7 @@ from coldpress.store.files import sha256
 from coldpress.store.keys import Keys
 from coldpress.store.manifest import Manifest, StoredOutput, check_sizes, metadata_file, read_manifest
 from coldpress.store.matrix import Matrix, ShardedMatrix, VectorMatrix, iter_blocks, open_output, open_part
+from coldpress.store.projection import Projection, read_projection
 from coldpress.store.root import Root, open_root
 from coldpress.store.tables import opened_table
 from coldpress.types import Certificate, Fingerprint
@@ -79,6 +80,12 @@ class EmbeddingStore:
     def certificate(self) -> Certificate | None:
         """How close the vectors are to the fp32 reference, if that was measured."""
         return self._manifest.certificate
+
+    @cached_property
+    def projection(self) -> Projection | None:
+        """The principal directions that the vectors were mapped to, if they were."""
+        fields = self.fingerprint.fields.get("pca")
+        return None if fields is None else read_projection(self._root, str(fields["sha256"]))
 
     @property
     def model(self) -> str:
@@ -249,6 +256,7 @@ class EmbeddingStore:
             Naming the first file that is not as it was written.
         """
         check_sizes(self._root, self._manifest)
+        _ = self.projection
         for shard in self._manifest.shards:
             for name, stored in shard.files.items():
                 try:

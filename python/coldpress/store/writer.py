@@ -22,6 +22,7 @@ from coldpress.store.manifest import (
     shard_files,
     write_manifest,
 )
+from coldpress.store.projection import PROJECTION_NAME, Projection, write_projection
 from coldpress.store.root import Root, open_root
 from coldpress.store.schema import check_metadata
 from coldpress.store.shard import ShardWriter, without_failures
@@ -66,6 +67,8 @@ class StoreWriter:
         Names for people. A store is continued only from the source it was begun with.
     description
         Anything else worth keeping, as JSON values; that of the run that created the store stays.
+    projection
+        What the vectors were mapped by, if they were: the fingerprint has its hash, the store keeps it.
 
     Raises
     ------
@@ -95,6 +98,7 @@ class StoreWriter:
         model: str,
         source: str,
         description: Mapping[str, Any],
+        projection: Projection | None = None,
     ) -> None:
         _check_arguments(dims, dtype, shard_rows)
         self._root = open_root(path)
@@ -107,7 +111,7 @@ class StoreWriter:
             _prepare(self._root)
             self._lock = self._root.lock()
             try:
-                self._manifest = self._begin(asked)
+                self._manifest = self._begin(asked, projection)
             except BaseException:
                 self._lock.release()
                 raise
@@ -251,7 +255,7 @@ class StoreWriter:
     ) -> None:
         self.close()
 
-    def _begin(self, asked: Manifest) -> Manifest:
+    def _begin(self, asked: Manifest, projection: Projection | None) -> Manifest:
         root = self._root
         root.recover(MANIFEST_NAME)
         manifest = read_manifest(root) if root.holds(MANIFEST_NAME) else None
@@ -259,6 +263,8 @@ class StoreWriter:
             _check_same(self.path, manifest, asked)
         else:  # nothing is in it that other settings could spoil: a run was refused or ended before its first shard
             manifest = asked
+            if projection is not None:
+                write_projection(root, projection)
             write_manifest(root, manifest)
         directories = {Path(name).parent for name in shard_files(manifest, 0)}
         for directory in sorted(root.directory / name for name in directories):
@@ -344,7 +350,8 @@ def _prepare(root: Root) -> None:
     except FileNotFoundError:
         entries = {}
     if not root.holds(MANIFEST_NAME):
-        ours = {LOCK_NAME, temporary(Path(MANIFEST_NAME)).name}  # of a run killed in its first moment
+        names = [MANIFEST_NAME, PROJECTION_NAME]  # of a run killed in its first moment
+        ours = {LOCK_NAME, PROJECTION_NAME, *(temporary(Path(name)).name for name in names)}
         if foreign := sorted(entries.keys() - ours):
             raise StoreError(
                 f"{root}: is not empty and not a store (it has '{foreign[0]}' and no {MANIFEST_NAME}); "
