@@ -16,8 +16,9 @@ from coldpress import engine, models
 from coldpress.data import Columns, Peeked, Source, open_source
 from coldpress.engine import Arithmetic, Computer, Progress, Reduction, RunOptions, Sample, Summary, Trial
 from coldpress.engine.inputs import all_good, as_contents
-from coldpress.engine.plan import CHUNK_ITEMS, sample_size
+from coldpress.engine.plan import CHUNK_ITEMS, chunk_size, sample_size
 from coldpress.engine.stages import ordered_map
+from coldpress.engine.vectors import rows_of
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import Calibration, LoadedModel
 from coldpress.preprocess import preprocessor_for
@@ -45,8 +46,8 @@ class Extractor:
         then on it is the fastest mode whose certificate passed on a sample of them, or that of the store in question.
         A mode never depends on what :meth:`embed` is given. A named mode is what it says, in every layer.
     layer_precision : other modes for some layers, by name; ``auto`` finds those that the rest needs to pass.
-    output : what to return: ``pooled`` (as the model's own files say), ``cls``, ``mean``, ``last``, ``layer:K``, or
-        several of them with commas.
+    output : what to return: ``pooled`` (as the model's own files say), ``cls``, ``mean``, ``last``, ``layer:K``,
+        ``tokens`` of texts and ``patches`` of images (a matrix an item, into a store), or several with commas.
     prompt : text in front of every text, or the name of a prompt that the model defines.
     exif : turn images upright as their EXIF data says; upstream preprocessing does not.
     modality : ``image`` or ``text``, of a model with a tower for each (CLIP, SigLIP); None takes the one for images.
@@ -111,7 +112,7 @@ class Extractor:
         self.device = engine.open_device(device)
         loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
         shaped = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
-        self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
+        self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth, loaded.backbone.dense)
         self._arithmetic = Arithmetic(
             replace(shaped, calibration=calibration),
             self.outputs,
@@ -166,8 +167,8 @@ class Extractor:
 
     @property
     def dim(self) -> int:
-        """Width of the first output."""
-        return next(iter(self.dims.values()))
+        """Width of the first output with a vector an item, if there is one, else of the first."""
+        return self.dims[next((output.name for output in self.outputs if not output.dense), self.outputs[0].name)]
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -200,24 +201,29 @@ class Extractor:
 
         Returns
         -------
-        (N, D) float32, one row an item in order; with several outputs, those side by side.
+        (N, D) float32, one row an item in order; with several outputs, those side by side, without tokens and patches.
 
         Raises
         ------
+        ColdpressError
+            If there is no output but tokens or patches.
         ItemError
             If an item cannot be embedded; names the first one. ``embed_to`` goes on past such items instead.
         """
         contents = as_contents(items, self.modality)
-        size = CHUNK_ITEMS[self.modality]
+        pooled = [output.name for output in self.outputs if not output.dense]
+        if not pooled:
+            raise ColdpressError(f"{self.outputs[0].name} are a matrix an item: use embed_to(), or add a pooled output")
+        size = chunk_size(self.modality, self.outputs)
         chunks = [contents[i : i + size] for i in range(0, len(contents), size)]
         rows, at = [], 0
         for inputs in ordered_map(self._preprocess, chunks, min(_workers(self.modality), max(len(chunks), 1))):
             vectors = self._compute(all_good(inputs, at))
-            rows.append(np.concatenate(list(vectors.values()), axis=1))
+            rows.append(np.concatenate([rows_of(vectors[name]) for name in pooled], axis=1))
             if not (finite := np.isfinite(rows[-1]).all(axis=1)).all():
                 raise ItemError(f"item {at + int(finite.argmin())}: the vector holds NaN or infinity")
             at += len(inputs)
-        return np.concatenate(rows) if rows else np.empty((0, sum(self.dims.values())), np.float32)
+        return np.concatenate(rows) if rows else np.empty((0, sum(self.dims[name] for name in pooled)), np.float32)
 
     def certify(self, items: Sequence[Any] | npt.NDArray[Any], *, samples: int | None = None) -> Certificate:
         """Compare the vectors of some items with the fp32 reference forward.
@@ -324,6 +330,7 @@ class Extractor:
             source=opened.name,
             description=self.describe(),
             projection=self._options["pca"],
+            ragged=[output.name for output in self.outputs if output.dense],
         ) as writer:
             if certificate is not None:
                 writer.certificate = certificate

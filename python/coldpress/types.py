@@ -181,15 +181,52 @@ Spec = TextSpec | ImageSpec
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One vector per item taken from the backbone: which hidden layer, pooled how.
+    """What is taken of an item from the backbone: which hidden layer, pooled how.
 
     `layer` is None for the final one, else the 1-based block whose output is taken. `pooling` is ``model``
-    (what the model's own files say), ``cls``, ``mean`` or ``last``.
+    (what the model's own files say), ``cls``, ``mean`` or ``last``, or ``none``: a vector for every token or patch.
     """
 
     name: str
     layer: int | None
-    pooling: Literal["model", "cls", "mean", "last"]
+    pooling: Literal["model", "cls", "mean", "last", "none"]
+
+    @property
+    def dense(self) -> bool:
+        """Whether an item has a matrix instead of a vector."""
+        return self.pooling == "none"
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """A matrix for each of N items, one below the other: item i has the next ``counts[i]`` of `rows` (T, D) float32."""
+
+    rows: npt.NDArray[np.float32]
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return len(self), self.rows.shape[1]
+
+    @property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """Where the rows of each item end."""
+        return np.cumsum(self.counts, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, chosen: slice | Sequence[int] | npt.NDArray[np.int64]) -> Ragged:
+        """Some of the items, chosen by a slice or by numbers."""
+        numbers = np.arange(len(self))[chosen] if isinstance(chosen, slice) else np.asarray(chosen, np.int64)
+        ends = self.ends
+        parts = [self.rows[ends[i] - self.counts[i] : ends[i]] for i in numbers]
+        return Ragged(np.concatenate([self.rows[:0], *parts]), self.counts[numbers])
+
+
+Rows = npt.NDArray[np.float32] | Ragged
+"""What N items have of one output: vectors (N, D) float32, or a matrix each."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +311,7 @@ class Results:
     """What the engine hands to the store: n items of the source, in its order.
 
     `inputs` and `outcomes` have one entry per item. Each item whose outcome is ``ok`` or ``duplicate`` becomes a row;
-    `copies` has one entry per row: None where the row takes the next vector of `vectors` (one array (N, D) float32 per
+    `copies` has one entry per row: None where the row takes the next vector of `vectors` (those of N items per
     output), else the number of an earlier row of the store whose vector it repeats.
     """
 
@@ -282,4 +319,4 @@ class Results:
     inputs: Sequence[ModelInput | KnownInput | Failed]
     outcomes: Sequence[Outcome]
     copies: Sequence[int | None]
-    vectors: Mapping[str, npt.NDArray[np.float32]]
+    vectors: Mapping[str, Rows]

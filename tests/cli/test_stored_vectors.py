@@ -14,7 +14,13 @@ Cli = Callable[..., Any]
 
 @pytest.mark.parametrize(
     "options",
-    [("--dtype", "int8"), ("--dtype", "binary"), ("--truncate-dim", "64"), ("--pca", "48", "--dtype", "int8")],
+    [
+        ("--dtype", "int8"),
+        ("--dtype", "binary"),
+        ("--truncate-dim", "64"),
+        ("--pca", "48", "--dtype", "int8"),
+        ("--output", "tokens,pooled", "--shard-rows", "30", "--dtype", "int8"),
+    ],
     ids=" ".join,
 )
 def test_embed_index_and_search(

@@ -107,7 +107,7 @@ class TestPca:
             Extractor(minilm, device="cpu", pca=16, truncate_dim=16)
 
     def test_too_few_items_are_refused(self, minilm: Path, tmp_path: Path) -> None:
-        with pytest.raises(ColdpressError, match=r"pca 16 needs at least 16 items .* got 3"):
+        with pytest.raises(ColdpressError, match=r"pca 16 needs at least 16 vectors .* got 3"):
             Extractor(minilm, device="cpu", pca=16).run(tmp_path / "out", MemorySource(["a", "b", "c"], "text"))
 
     @pytest.mark.parametrize("stops", [0, 1, 2])

@@ -72,7 +72,7 @@ def extractor_for(space: Space, model: str | None, *, device: str = "auto", thre
 
 def embed_output(extractor: Extractor, items: Sequence[Any], output: str | None) -> npt.NDArray[np.float32]:
     """Embed `items` and keep one output, (N, D); None is the first, as for a store."""
-    dims = extractor.dims
+    dims = {o.name: extractor.dims[o.name] for o in extractor.outputs if not o.dense}
     wanted = output or next(iter(dims))
     if wanted not in dims:
         raise ColdpressError(f"output {wanted!r} is not among those of the vectors: {', '.join(dims)}")

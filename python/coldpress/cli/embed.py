@@ -60,7 +60,9 @@ def embed(
     output: Annotated[
         str,
         typer.Option(
-            metavar="NAMES", help="pooled, cls, mean, last, layer:K, or several with commas.", rich_help_panel="Model"
+            metavar="NAMES",
+            help="pooled, cls, mean, last, layer:K, tokens, patches, or several with commas.",
+            rich_help_panel="Model",
         ),
     ] = "pooled",
     truncate_dim: Annotated[

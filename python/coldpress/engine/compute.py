@@ -11,22 +11,31 @@ from itertools import chain
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from coldpress.engine.plan import batch_inputs
 from coldpress.engine.reduction import Reduction
+from coldpress.engine.vectors import Vectors, joined
 from coldpress.errors import ColdpressError
 from coldpress.models import Backbone, LoadedModel
 from coldpress.models.openvino import Calibrated
 from coldpress.models.workers import single_threaded_workers
 from coldpress.ops import ReferenceMode
-from coldpress.types import Batch, Failed, ImageBatch, ImageInput, ModelInput, Output, TextBatch, TextInput
+from coldpress.types import (
+    Batch,
+    Failed,
+    ImageBatch,
+    ImageInput,
+    ModelInput,
+    Output,
+    Ragged,
+    Rows,
+    TextBatch,
+    TextInput,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Vectors = dict[str, npt.NDArray[np.float32]]
 
 NOT_FINITE = Failed("the vector holds NaN or infinity")
 
@@ -68,7 +77,7 @@ class Computer:
         self._worker_count = 0
 
     def __call__(self, inputs: Sequence[ModelInput]) -> Vectors:
-        """Return the vectors (N, D) float32 of N inputs, by output, in order."""
+        """Return the vectors of N inputs, by output, in order."""
         return self._map(lambda batch: self._compute(self.backbone, batch), inputs)
 
     def reduced(self, reduction: Reduction) -> Computer:
@@ -119,14 +128,21 @@ class Computer:
     def _compute(self, backbone: Backbone, batch: Sequence[ModelInput]) -> Vectors:
         with torch.inference_mode():
             vectors = backbone(collate(batch, self.device), self.outputs)
-            return {name: self.reduction(name, rows).cpu().numpy() for name, rows in vectors.items()}
+            return {output.name: self._rows(output, vectors[output.name], batch) for output in self.outputs}
+
+    def _rows(self, output: Output, rows: torch.Tensor, batch: Sequence[ModelInput]) -> Rows:
+        reduced = self.reduction(output, rows).cpu().numpy()
+        if not output.dense:
+            return reduced
+        counts = [len(one.ids) if isinstance(one, TextInput) else len(rows) // len(batch) for one in batch]
+        return Ragged(reduced, np.array(counts, np.int64))
 
     def _join(self, parts: Sequence[Vectors]) -> Vectors:
+        if parts:
+            return {output.name: joined([part[output.name] for part in parts]) for output in self.outputs}
         dims = self.reduction.dims({output.name: self.backbone.dim(output) for output in self.outputs})
-        return {
-            name: np.concatenate([part[name] for part in parts]) if parts else np.empty((0, dim), np.float32)
-            for name, dim in dims.items()
-        }
+        none = {name: np.empty((0, dim), np.float32) for name, dim in dims.items()}
+        return {o.name: Ragged(none[o.name], np.empty(0, np.int64)) if o.dense else none[o.name] for o in self.outputs}
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         if self._workers is None or self._worker_count != threads:
@@ -196,12 +212,6 @@ def collate(inputs: Sequence[ModelInput], device: torch.device) -> Batch:
         return TextBatch(ids.to(device), torch.from_numpy(ends).to(device))
     pixels = np.stack([item.pixels for item in inputs if isinstance(item, ImageInput)])
     return ImageBatch(torch.from_numpy(pixels).to(device))
-
-
-def finite_rows(vectors: Vectors) -> npt.NDArray[np.bool_]:
-    """Say of each row whether every output of it is finite."""
-    checks = [np.isfinite(rows).all(axis=1) for rows in vectors.values()]
-    return np.asarray(np.logical_and.reduce(checks), dtype=np.bool_)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ of documentation, 128 of 384 directions keep 86 % so, and 82 % through the mean.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy.typing as npt
 
 from coldpress.data import Source
 from coldpress.engine.compute import Computer
-from coldpress.engine.plan import CHUNK_ITEMS
+from coldpress.engine.plan import chunk_size
 from coldpress.engine.runner import prepare_items
 from coldpress.engine.stages import ordered_map
+from coldpress.engine.vectors import rows_of
 from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError
 from coldpress.preprocess import Preprocessor
 from coldpress.store import EmbeddingStore, Projection
@@ -35,27 +37,28 @@ def fit_projection(source: Source, preprocess: Preprocessor, compute: Computer, 
     Raises
     ------
     ColdpressError
-        If fewer than `dim` of the first items can be embedded.
+        If the first items give fewer than `dim` vectors.
     """
-    size = CHUNK_ITEMS[preprocess.modality]
+    size = chunk_size(preprocess.modality, compute.outputs)
     items = islice(source.items(), FIT_ITEMS)
     chunks = iter(lambda: list(islice(items, size)), [])
     grams: dict[str, Gram] = {}
-    count = 0
+    counts: Counter[str] = Counter()
 
     def prepare(chunk: list[Item]) -> list[object]:
         return list(prepare_items(preprocess, chunk))
 
     for prepared in ordered_map(prepare, chunks, workers):
         vectors = compute([one for one in prepared if not isinstance(one, Failed)])  # type: ignore[misc]
-        for name, rows in vectors.items():
+        for name, of_items in vectors.items():
+            rows = rows_of(of_items)
             finite = rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
             grams[name] = grams.get(name, np.zeros((rows.shape[1],) * 2)) + finite.T @ finite
-        count += len(finite)
-    if count < dim:
+            counts[name] += len(finite)
+    if (fewest := min(counts.values(), default=0)) < dim:
         raise ColdpressError(
-            f"pca {dim} needs at least {dim} items that can be embedded among the first {FIT_ITEMS}, got {count}: "
-            "embed more, or keep fewer dimensions"
+            f"pca {dim} needs at least {dim} vectors of the first {FIT_ITEMS} items, got {fewest}: embed more, or keep "
+            "fewer dimensions"
         )
     return Projection({name: directions(gram, dim) for name, gram in grams.items()})
 

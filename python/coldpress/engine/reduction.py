@@ -10,6 +10,7 @@ import torch
 from coldpress import ops
 from coldpress.errors import ColdpressError
 from coldpress.store import Projection
+from coldpress.types import Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +19,23 @@ class Reduction:
 
     `truncate` keeps the first numbers (of a model trained for that: Matryoshka), `packed` has the components of a
     projection, see :func:`pack`. `normalize` says that the model's vectors have length 1, to which they are then scaled
-    again. Row b depends on row b alone, bit for bit.
+    again. Those of tokens have not. Row b depends on row b alone, bit for bit.
     """
 
     truncate: int | None = None
     packed: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     normalize: bool = False
 
-    def __call__(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+    def __call__(self, output: Output, rows: torch.Tensor) -> torch.Tensor:
         """Rows (N, D) of an output as (N, D') float32."""
         if self.packed:
-            weight, bias = (tensor.to(rows.device) for tensor in self.packed[name])
+            weight, bias = (tensor.to(rows.device) for tensor in self.packed[output.name])
             shorter = ops.linear(rows.contiguous(), weight, bias)
         elif self.truncate is not None:
             shorter = rows[:, : self.truncate].contiguous()
         else:
             return rows
-        if not self.normalize:
+        if output.dense or not self.normalize:
             return shorter
         bounds = torch.arange(len(rows) + 1, dtype=torch.int32, device=rows.device)
         return ops.pool(shorter, bounds, "cls", normalize=True)

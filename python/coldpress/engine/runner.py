@@ -15,16 +15,17 @@ from pathlib import Path
 
 from coldpress.data import Source
 from coldpress.engine.assemble import Assembler, cut_results
-from coldpress.engine.certificate import certify, require, with_storage
+from coldpress.engine.certificate import certify, require, thinned, with_storage
 from coldpress.engine.compute import Computer
 from coldpress.engine.heap import Trimmer
 from coldpress.engine.known import KnownRows, ReusedRows
-from coldpress.engine.plan import chunk_items, sample_size
+from coldpress.engine.plan import chunk_items, chunk_size, sample_size
 from coldpress.engine.precision import Choice
 from coldpress.engine.sample import Prepared, take_sample
 from coldpress.engine.stages import Background, Timed, ordered_map
 from coldpress.engine.summary import NOTHING_LEFT, Progress, Summary, bottleneck
 from coldpress.engine.todo import Todo
+from coldpress.engine.vectors import first_pooled
 from coldpress.errors import ItemError
 from coldpress.preprocess import Preprocessor
 from coldpress.store import StoreWriter
@@ -119,10 +120,11 @@ class _Run:
         self.seconds: dict[str, float] = {"certify": options.settling_s, "compute": 0.0, "wait_input": 0.0}
 
     def __call__(self) -> Summary:
-        modality, shard_rows = self.preprocess.modality, self.writer.shard_rows
+        shard_rows = self.writer.shard_rows
         before = dict(self.preprocess.seconds)
         self.written = self.writer.committed_inputs if self.todo.first_pass else 0
-        chunks = Timed(chunk_items(self.todo, modality, self.written, shard_rows))
+        size = chunk_size(self.preprocess.modality, self.compute.outputs)
+        chunks = Timed(chunk_items(self.todo, size, self.written, shard_rows))
         prepared = Timed(ordered_map(self._prepare, chunks, self.options.workers))
         with closing(prepared), Background(self._write) as background:
             trim = Trimmer()
@@ -185,7 +187,7 @@ class _Run:
         return self.assembler.rows > 0 and not self.writer.totals.rows
 
     def _measure_storage(self, results: Results) -> None:
-        vectors = next(iter(results.vectors.values()))
+        vectors = thinned(results.vectors[first_pooled(results.vectors)])
         if self.writer.certificate is not None and len(vectors):
             self.writer.certificate = with_storage(self.writer.certificate, vectors, self.writer.dtype)
 

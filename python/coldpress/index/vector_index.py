@@ -128,7 +128,11 @@ class VectorIndex:
         if rows == 0:
             raise ColdpressError("the store holds no vectors, expected at least one: embed something first")
         chosen = _chosen_kind(kind, metric, rows, store.dtype)
-        name = output or store.outputs[0]
+        name = output or store.default_output
+        if name in store.ragged:
+            raise ColdpressError(
+                f"output {name!r} has a matrix for every item, expected one vector: index a pooled output"
+            )
         matrix = store.bits(name) if chosen == "binary" else store.output(name)
         dim = store.dims[name]
         settings: dict[str, Any] = {"recall_at_10": 1.0}

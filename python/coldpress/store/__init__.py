@@ -3,8 +3,18 @@
 from coldpress.store.keys import Keys
 from coldpress.store.matrix import DecodedMatrix, ShardedMatrix
 from coldpress.store.projection import Projection
+from coldpress.store.ragged import RaggedMatrix
 from coldpress.store.reader import EmbeddingStore
 from coldpress.store.root import is_store
 from coldpress.store.writer import StoreWriter
 
-__all__ = ["DecodedMatrix", "EmbeddingStore", "Keys", "Projection", "ShardedMatrix", "StoreWriter", "is_store"]
+__all__ = [
+    "DecodedMatrix",
+    "EmbeddingStore",
+    "Keys",
+    "Projection",
+    "RaggedMatrix",
+    "ShardedMatrix",
+    "StoreWriter",
+    "is_store",
+]

@@ -8,6 +8,9 @@ int8       ``rint(x / scale)`` under ``embeddings/``; ``scale``, a float32 a row
 binary     one bit a dimension, 1 where it is above 0, in the order of ``numpy.packbits``: "ubinary" elsewhere
 =========  ======================================================================================================
 
+Of ``tokens`` and ``patches`` the rows of all items of a shard are one below the other under ``embeddings/<output>/``,
+and ``offsets/<output>/`` has an int64 (N, 2): where those of each item begin and end. A duplicate has rows of its own.
+
 Scales are rounded up to 16 significant bits: times a byte they are exact, so that what has been read and is stored
 again keeps its bytes. Rows are encoded one by one: no row depends on its company.
 """
@@ -48,6 +51,10 @@ def parts(dtype: str, dim: int) -> tuple[Part, ...]:
     if dtype == "binary":
         return (Part("embeddings", (dim + 7) // 8, "uint8"),)
     return (Part("embeddings", dim, dtype),)
+
+
+OFFSETS = Part("offsets", 2, "int64")
+"""Of an output with a matrix an item: where the rows of each item begin and end among those of its shard."""
 
 
 def encode(vectors: Floats, dtype: str) -> Stored:

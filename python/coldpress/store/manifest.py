@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from coldpress.errors import StoreError
-from coldpress.store.encoding import DTYPES, Part, parts
+from coldpress.store.encoding import DTYPES, OFFSETS, Part, parts
 from coldpress.store.root import Root
 from coldpress.types import Certificate, Fingerprint
 
@@ -21,15 +21,24 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True)
 class StoredOutput:
-    """Vectors of the store: their name, width, and sub-directory of ``embeddings/`` (empty for an only output)."""
+    """Vectors of the store: their name, width, and sub-directory of ``embeddings/`` (empty for an only output).
+
+    Of a `ragged` one each item has a matrix instead of a vector: several rows, those that its offsets tell.
+    """
 
     name: str
     dim: int
     directory: str
+    ragged: bool = False
 
     def parts(self, dtype: str) -> tuple[Part, ...]:
-        """The arrays it is stored in."""
-        return parts(dtype, self.dim)
+        """The arrays it is stored in, those of its rows first."""
+        return (*parts(dtype, self.dim), OFFSETS) if self.ragged else parts(dtype, self.dim)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        values: dict[str, Any] = {"name": self.name, "dim": self.dim, "directory": self.directory}
+        return values | {"ragged": True} if self.ragged else values
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +120,7 @@ class Manifest:
             "certificate": None if self.certificate is None else self.certificate.to_json(),
             "dtype": self.dtype,
             "shard_rows": self.shard_rows,
-            "outputs": [asdict(output) for output in self.outputs],
+            "outputs": [output.to_json() for output in self.outputs],
             "metadata_schema": None if self.schema is None else [list(column) for column in self.schema],
             "passes": self.passes,
             "complete": self.complete,
@@ -162,9 +171,9 @@ def _shard(values: Mapping[str, Any]) -> Shard:
     return Shard(**{**values, "files": files})
 
 
-def plan_outputs(dims: Mapping[str, int]) -> tuple[StoredOutput, ...]:
-    """Give every output a directory: none for a single one, else its name made safe for any file system."""
-    if len(dims) == 1:
+def plan_outputs(dims: Mapping[str, int], ragged: Collection[str] = ()) -> tuple[StoredOutput, ...]:
+    """Give every output a directory: none for a single one of vectors, else its name made safe for any file system."""
+    if len(dims) == 1 and not ragged:
         return tuple(StoredOutput(name, dim, "") for name, dim in dims.items())
     outputs: list[StoredOutput] = []
     taken: set[str] = set()
@@ -174,7 +183,7 @@ def plan_outputs(dims: Mapping[str, int]) -> tuple[StoredOutput, ...]:
         while directory.lower() in taken:
             directory, suffix = f"{safe}-{suffix}", suffix + 1
         taken.add(directory.lower())
-        outputs.append(StoredOutput(name, dim, directory))
+        outputs.append(StoredOutput(name, dim, directory, name in ragged))
     return tuple(outputs)
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coldpress.errors import StoreError
-from coldpress.store.encoding import Part, decode
-from coldpress.store.manifest import Manifest, StoredOutput, matrix_file
+from coldpress.store.encoding import decode
 from coldpress.store.root import Root
 
 Matrix = npt.NDArray[Any]
@@ -206,34 +205,6 @@ def _map_shard(
     root: Root, names: Sequence[str], rows: Sequence[int], dim: int, dtype: np.dtype[Any], number: int
 ) -> Matrix:
     return map_matrix(root, names[number], rows[number], dim, dtype).view(np.ndarray)
-
-
-def open_output(root: Root, manifest: Manifest, output: StoredOutput) -> VectorMatrix:
-    """The committed vectors of one output: the mapped file where there is one shard of floats, else a matrix over all.
-
-    Signs become +-1 / sqrt(D).
-    """
-    first, *more = output.parts(manifest.dtype)
-    if more or manifest.dtype == "binary":
-        return DecodedMatrix(
-            [part_matrix(root, manifest, output, part) for part in (first, *more)], manifest.dtype, output.dim
-        )
-    return open_part(root, manifest, output, first)
-
-
-def open_part(root: Root, manifest: Manifest, output: StoredOutput, part: Part) -> ShardedMatrix | Matrix:
-    """One array as it is stored: the mapped file where there is one shard, else a matrix over all."""
-    if not manifest.shards:
-        return np.empty((0, part.width), dtype=part.dtype)
-    if len(manifest.shards) == 1:
-        return map_matrix(root, matrix_file(output, part, 0), manifest.shards[0].rows, part.width, part.dtype)
-    return part_matrix(root, manifest, output, part)
-
-
-def part_matrix(root: Root, manifest: Manifest, output: StoredOutput, part: Part) -> ShardedMatrix:
-    """The same as a matrix over any number of shards, none of which is opened before a row of it is wanted."""
-    names = [matrix_file(output, part, number) for number in range(len(manifest.shards))]
-    return ShardedMatrix(root, names, [shard.rows for shard in manifest.shards], part.width, part.dtype)
 
 
 def map_matrix(root: Root, name: str, rows: int, dim: int, dtype: npt.DTypeLike) -> np.memmap[Any, Any]:

@@ -14,8 +14,9 @@ from coldpress.errors import StoreError
 from coldpress.store.files import sha256
 from coldpress.store.keys import Keys
 from coldpress.store.manifest import Manifest, StoredOutput, check_sizes, metadata_file, read_manifest
-from coldpress.store.matrix import Matrix, ShardedMatrix, VectorMatrix, iter_blocks, open_output, open_part
+from coldpress.store.matrix import Matrix, ShardedMatrix, VectorMatrix, iter_blocks
 from coldpress.store.projection import Projection, read_projection
+from coldpress.store.ragged import RaggedMatrix, open_output, open_part
 from coldpress.store.root import Root, open_root
 from coldpress.store.tables import opened_table
 from coldpress.types import Certificate, Fingerprint
@@ -138,6 +139,11 @@ class EmbeddingStore:
         return tuple(output.name for output in self._manifest.outputs)
 
     @property
+    def ragged(self) -> tuple[str, ...]:
+        """Names of the outputs of which each item has a matrix."""
+        return tuple(output.name for output in self._manifest.outputs if output.ragged)
+
+    @property
     def dims(self) -> Mapping[str, int]:
         """Width D of each output."""
         return {output.name: output.dim for output in self._manifest.outputs}
@@ -145,21 +151,40 @@ class EmbeddingStore:
     @property
     def dim(self) -> int:
         """Width D of `embeddings`."""
-        return self._manifest.outputs[0].dim
+        return self.dims[self.default_output]
+
+    @property
+    def default_output(self) -> str:
+        """The first output with a vector an item, if there is one, else the first."""
+        return next((output.name for output in self._manifest.outputs if not output.ragged), self.outputs[0])
 
     @property
     def embeddings(self) -> VectorMatrix:
-        """The vectors (N, D) of the only output, or of the first of several; see `output` for the type."""
-        return self.output(self.outputs[0])
+        """The vectors (N, D) of the only output, or of the first of several; see `output` for the type.
 
-    def output(self, name: str) -> VectorMatrix:
-        """The vectors (N, D) of one output.
+        Raises
+        ------
+        StoreError
+            If every output has a matrix an item, or the vectors are stored as signs.
+        """
+        matrix = self.output(self.default_output)
+        if isinstance(matrix, RaggedMatrix):
+            raise StoreError(
+                f"{self.path}: holds a matrix for every item: read output('{self.default_output}')[row], or embed with "
+                f"--output pooled,{self.default_output}"
+            )
+        return matrix
+
+    def output(self, name: str) -> VectorMatrix | RaggedMatrix:
+        """The vectors (N, D) of one output, or the matrices (n_i, D) of one that has a row for every token or patch.
 
         Returns
         -------
         numpy.memmap, ShardedMatrix or DecodedMatrix
             Of float16 and float32 the mapped file where there is one shard, else a matrix over all of them; of int8 a
             matrix that gives float32 rows. All of them stay on disk and take the same row indices.
+        RaggedMatrix
+            Of ``tokens`` and ``patches``: row i gives the matrix of item i.
 
         Raises
         ------
@@ -186,7 +211,7 @@ class EmbeddingStore:
         StoreError
             If there is no such output, or the store holds numbers.
         """
-        found = self._output(name or self.outputs[0])
+        found = self._output(name or self.default_output)
         if self.dtype != "binary":
             raise StoreError(f"{self.path}: holds {self.dtype}, not bits: read EmbeddingStore.output()")
         return open_part(self._root, self._manifest, found, *found.parts(self.dtype))
@@ -198,8 +223,12 @@ class EmbeddingStore:
         return found
 
     def blocks(self, rows: int = 65_536, output: str | None = None) -> Iterator[Matrix]:
-        """The vectors in order, `rows` at a time: all of them in bounded memory, however many shards there are."""
-        return iter_blocks(self.embeddings if output is None else self.output(output), rows)
+        """The vectors in order, `rows` at a time: all of them in bounded memory, however many shards there are.
+
+        Of an output with a matrix an item those of all tokens, one below the other.
+        """
+        matrix = self.embeddings if output is None else self.output(output)
+        return iter_blocks(matrix.values if isinstance(matrix, RaggedMatrix) else matrix, rows)
 
     @cached_property
     def keys(self) -> Keys:
@@ -270,7 +299,7 @@ class EmbeddingStore:
                     )
 
     @cached_property
-    def _matrices(self) -> dict[str, VectorMatrix]:
+    def _matrices(self) -> dict[str, VectorMatrix | RaggedMatrix]:
         return {}
 
     def _read_tables(self, names: Sequence[str], columns: Sequence[str] | None, *, empty: Sequence[str]) -> pa.Table:

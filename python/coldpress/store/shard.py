@@ -44,7 +44,7 @@ class ShardWriter:
         """Add consecutive results; nothing is added if a vector does not fit the stored dtype."""
         encoded = [(array, array.encode(results.vectors[n], results.copies)) for n, array in self._arrays.items()]
         for array, stored in encoded:
-            array.write(stored)
+            array.write(*stored)
         rows = []
         for item, source, outcome in zip(results.items, results.inputs, results.outcomes, strict=True):
             if outcome.status != "failed":

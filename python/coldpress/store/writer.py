@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +69,8 @@ class StoreWriter:
         Anything else worth keeping, as JSON values; that of the run that created the store stays.
     projection
         What the vectors were mapped by, if they were: the fingerprint has its hash, the store keeps it.
+    ragged
+        Outputs of which each item has a matrix, `Ragged`, instead of a vector.
 
     Raises
     ------
@@ -99,10 +101,12 @@ class StoreWriter:
         source: str,
         description: Mapping[str, Any],
         projection: Projection | None = None,
+        ragged: Collection[str] = (),
     ) -> None:
         _check_arguments(dims, dtype, shard_rows)
         self._root = open_root(path)
-        asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, plan_outputs(dims))
+        outputs = plan_outputs(dims, ragged)
+        asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, outputs)
         self._shard: ShardWriter | None = None
         self._failed_in: dict[str, list[int]] = {}
         self._warned: set[str] = set()
