@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -295,31 +296,29 @@ class Extractor:
         CertificateError, ItemError, SourceError, StoreError
             Committed shards stay intact; the same call continues.
         """
-        if on_error not in ("skip", "fail"):
-            raise ColdpressError(f"on_error is {on_error!r}, expected skip or fail")
-        if workers is not None and workers < 1:
-            raise ColdpressError(f"workers is {workers}, expected at least 1")
-        opened = whole = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
-        certificate, begun = None, time.perf_counter()
+        opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
+        options = run_options(
+            self.modality, workers, on_error, retry_failed=retry_failed, reuse=reuse, on_progress=on_progress
+        )
+        with self.begin(out, opened, replace(options, should_stop=should_stop), dtype, shard_rows) as run:
+            return run()
+
+    @contextmanager
+    def begin(
+        self, out: str | Path, source: Source, options: RunOptions, dtype: str, shard_rows: int
+    ) -> Iterator[engine.Run]:
+        """Settle what is to be settled on the data, open the store, and give the run that is then to be done."""
+        certificate, begun, opened = None, time.perf_counter(), source
         if self._arithmetic.candidates:
-            stored = engine.stored_choice((out, reuse), self.model.backbone, self.device.type)
+            stored = engine.stored_choice((out, options.reuse), self.model.backbone, self.device.type)
             if stored is not None and self._options["precision"] in ("auto", stored.mode):
                 self._arithmetic.settle_as(stored)
             else:
-                opened = Peeked(opened, min(CHUNK_ITEMS[self.modality], shard_rows))
+                opened = Peeked(source, min(CHUNK_ITEMS[self.modality], shard_rows))
                 certificate = self._arithmetic.settle_on(opened, self._preprocess)
         if isinstance(self._options["pca"], int):
             certificate = None  # was of vectors that are not reduced yet
-            self._reduce(engine.stored_projection((out, reuse)) or self._fitted(whole, workers))
-        options = RunOptions(
-            workers=workers or _workers(self.modality),
-            on_error=on_error,
-            retry_failed=retry_failed,
-            reuse=reuse,
-            settling_s=time.perf_counter() - begun,
-            on_progress=on_progress,
-            should_stop=should_stop,
-        )
+            self._reduce(engine.stored_projection((out, options.reuse)) or self._fitted(source, options.workers))
         with StoreWriter(
             out,
             fingerprint=self.fingerprint,
@@ -334,7 +333,8 @@ class Extractor:
         ) as writer:
             if certificate is not None:
                 writer.certificate = certificate
-            return engine.run(opened, self._preprocess, self._compute, writer, self._arithmetic.choice, options)
+            options = replace(options, settling_s=time.perf_counter() - begun)
+            yield engine.Run(opened, self._preprocess, self._compute, writer, self._arithmetic.choice, options)
 
     def embed_to(
         self, out: str | Path, source: str | Path | Sequence[Any] | Iterable[Any] | Source, **options: Any
@@ -359,9 +359,8 @@ class Extractor:
             raise ColdpressError(f"pca {pca} has to see some data first: embed a source with run() or embed_to()")
         return self._arithmetic.computer
 
-    def _fitted(self, source: Source, workers: int | None) -> Projection:
-        compute, dim = self._arithmetic.computer, self.dim
-        return engine.fit_projection(source, self._preprocess, compute, dim, workers or _workers(self.modality))
+    def _fitted(self, source: Source, workers: int) -> Projection:
+        return engine.fit_projection(source, self._preprocess, self._arithmetic.computer, self.dim, workers)
 
     def _reduce(self, projection: Projection) -> None:
         self._options["pca"] = projection
@@ -374,6 +373,23 @@ class Extractor:
 
 def _rebuild(model: str | Path | LoadedModel, options: Mapping[str, Any]) -> Extractor:
     return Extractor(model, **options)
+
+
+def run_options(
+    modality: Modality,
+    workers: int | None,
+    on_error: str,
+    *,
+    retry_failed: bool,
+    reuse: str | Path | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> RunOptions:
+    """The options of a run; raises ColdpressError for what they cannot be."""
+    if on_error not in ("skip", "fail"):
+        raise ColdpressError(f"on_error is {on_error!r}, expected skip or fail")
+    if workers is not None and workers < 1:
+        raise ColdpressError(f"workers is {workers}, expected at least 1")
+    return RunOptions(workers or _workers(modality), on_error, retry_failed, reuse, on_progress=on_progress)
 
 
 def _workers(modality: Modality) -> int:

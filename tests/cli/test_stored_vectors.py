@@ -58,3 +58,16 @@ def test_what_wants_numbers_refuses_signs(cli: Cli, embedding: list[str], tmp_pa
     assert refused.code == 1
     assert "holds one bit a dimension" in refused.err
     assert "--dtype int8" in refused.err
+
+
+def test_several_models_have_a_store_each(cli: Cli, embedding: list[str], store: Path, tmp_path: Path) -> None:
+    arguments = [*embedding, "--model", "all-MiniLM-L6-v2", "--out", tmp_path / "stores"]
+    done = cli(*arguments, "--json")
+    assert done.code == 0, done.err
+    assert [one["rows"] for one in done.json["stores"]] == [100, 100]
+    for name in ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2-2"):
+        made = tmp_path / "stores" / name / "embeddings" / "part-00000.npy"
+        assert made.read_bytes() == (store / "embeddings" / "part-00000.npy").read_bytes()
+    assert cli(*arguments).out.count("complete already") == 2
+    refused = cli(*arguments, "--reuse", store)
+    assert (refused.code, "are for one model" in refused.err) == (2, True)

@@ -52,7 +52,7 @@ def test_every_kind_of_jpeg_is_decoded_natively_to_pillows_bytes():
     if not _image.jpeg_library():
         pytest.skip("built without libjpeg-turbo")
     files = list(jpegs())
-    pixels, declined, _ = _image.load_jpegs(files, _image.Transform(), threads=2, max_pixels=10**6)
+    (pixels,), declined, _ = _image.load_jpegs(files, [_image.Transform()], threads=2, max_pixels=10**6)
     assert set(declined) == {""}
     for file, got in zip(files, pixels, strict=True):
         np.testing.assert_array_equal(got, expected_pixels(file, spec_of()))

@@ -7,10 +7,11 @@ from coldpress.engine.fitting import fit_projection, stored_projection
 from coldpress.engine.plan import parse_outputs
 from coldpress.engine.precision import Choice, candidates, choose_layers, choose_precision
 from coldpress.engine.reduction import Reduction, check_reduction, pack
-from coldpress.engine.runner import RunOptions, prepare_items, run
+from coldpress.engine.runner import Run, RunOptions, prepare_items
 from coldpress.engine.sample import Sample, spread_sample, take_sample
 from coldpress.engine.settle import Decision, attempts, first_passing, stored_choice
 from coldpress.engine.summary import Progress, Summary
+from coldpress.engine.together import run_together
 
 __all__ = [
     "Arithmetic",
@@ -19,6 +20,7 @@ __all__ = [
     "Decision",
     "Progress",
     "Reduction",
+    "Run",
     "RunOptions",
     "Sample",
     "Summary",
@@ -37,7 +39,7 @@ __all__ = [
     "parse_outputs",
     "prepare_items",
     "require",
-    "run",
+    "run_together",
     "spread_sample",
     "stored_choice",
     "stored_projection",

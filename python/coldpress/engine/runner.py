@@ -7,7 +7,7 @@ range of inputs, so what it holds follows from its inputs, the shards before it 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -66,15 +66,8 @@ class _Counts:
             self.tokens += len(getattr(prepared, "ids", ()))
 
 
-def run(
-    source: Source,
-    preprocess: Preprocessor,
-    compute: Computer,
-    writer: StoreWriter,
-    precision: Choice,
-    options: RunOptions,
-) -> Summary:
-    """Embed what the store does not hold yet, and mark it complete.
+class Run:
+    """One run into one store: embeds what that does not hold yet, and marks it complete.
 
     Raises
     ------
@@ -87,11 +80,6 @@ def run(
     SourceError, StoreError
         If reading or writing fails as a whole; committed shards stay.
     """
-    return _Run(source, preprocess, compute, writer, precision, options)()
-
-
-class _Run:
-    """One run: what its stages share."""
 
     def __init__(
         self,
@@ -116,39 +104,57 @@ class _Run:
         self.todo = Todo(source, writer.root, manifest, preprocess.modality, self.again)
         self.assembler = Assembler(compute, KnownRows(writer.root, manifest), self.reuse)
         self.counts, self.interrupted = _Counts(), False
-        self.drawn = self.written = 0
+        self.drawn = 0
+        self.written = writer.committed_inputs if self.todo.first_pass else 0
         self.seconds: dict[str, float] = {"certify": options.settling_s, "compute": 0.0, "wait_input": 0.0}
+        self.background = Background(self._write)
+        self.trim = Trimmer()
+
+    @property
+    def chunk_size(self) -> int:
+        """Items that it wants at a time."""
+        return chunk_size(self.preprocess.modality, self.compute.outputs)
 
     def __call__(self) -> Summary:
-        shard_rows = self.writer.shard_rows
+        """Do all of it."""
         before = dict(self.preprocess.seconds)
-        self.written = self.writer.committed_inputs if self.todo.first_pass else 0
-        size = chunk_size(self.preprocess.modality, self.compute.outputs)
-        chunks = Timed(chunk_items(self.todo, size, self.written, shard_rows))
+        chunks = Timed(chunk_items(self.todo, self.chunk_size, self.written, self.writer.shard_rows))
         prepared = Timed(ordered_map(self._prepare, chunks, self.options.workers))
-        with closing(prepared), Background(self._write) as background:
-            trim = Trimmer()
+        with closing(prepared), self.background:
             for items, inputs in prepared:
-                if self.uncertified:
-                    background.drain()  # a commit under way would write the manifest without the certificate
-                    self._certify(items, inputs)
-                results = self._compute(items, inputs)
-                if self.unmeasured:
-                    background.drain()
-                    self._measure_storage(results)
-                self.interrupted = self._put(background, results)
-                self.drawn += len(items)
-                self._report()
-                trim()
+                self.interrupted = self.step(items, inputs)
                 if self.interrupted:
                     break
-            background.drain()
-            if not self.interrupted:
-                self.writer.finish()
-        prepared_s = {name: seconds - before[name] for name, seconds in self.preprocess.seconds.items()}
+            self.finish()
+        preparing = {name: seconds - before[name] for name, seconds in self.preprocess.seconds.items()}
         self.seconds["wait_input"] = prepared.seconds
-        ends = {"write": background.busy, "wait_write": background.waited}
-        return self._summary({"source": chunks.seconds, **prepared_s, **self.seconds, **ends}, list(prepared_s))
+        return self.summary(chunks.seconds, preparing)
+
+    def step(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> bool:
+        """Compute a chunk and queue it for the store; True if the run is to end there."""
+        if self.uncertified:
+            self.background.drain()  # a commit under way would write the manifest without the certificate
+            self._certify(items, inputs)
+        results = self._compute(items, inputs)
+        if self.unmeasured:
+            self.background.drain()
+            self._measure_storage(results)
+        ends = self._put(results)
+        self.drawn += len(items)
+        self._report()
+        self.trim()
+        return ends
+
+    def finish(self) -> None:
+        """Wait for the writer, and mark the store complete unless the run was interrupted."""
+        self.background.drain()
+        if not self.interrupted:
+            self.writer.finish()
+
+    def summary(self, source_s: float, preparing: Mapping[str, float]) -> Summary:
+        """What the run did; `source_s` and `preparing` are the busy seconds of what came before it."""
+        ends = {"write": self.background.busy, "wait_write": self.background.waited}
+        return self._summary({"source": source_s, **preparing, **self.seconds, **ends}, list(preparing))
 
     def _prepare(self, chunk: list[Item]) -> tuple[list[Item], list[Prepared]]:
         return chunk, prepare_items(self.preprocess, chunk, self.assembler.known)
@@ -191,7 +197,7 @@ class _Run:
         if self.writer.certificate is not None and len(vectors):
             self.writer.certificate = with_storage(self.writer.certificate, vectors, self.writer.dtype)
 
-    def _put(self, background: Background[tuple[Results, bool]], results: Results) -> bool:
+    def _put(self, results: Results) -> bool:
         """Queue a chunk, cut where it fills a shard; True if the run is to end there.
 
         Only what is written fills a shard: items that were tried again and failed again must not shift its bounds,
@@ -202,7 +208,7 @@ class _Run:
             self.written += len(part.items)
             self.counts.add(part, self.again)
             shard_ends = self.written % shard_rows == 0
-            background.put((part, shard_ends))
+            self.background.put((part, shard_ends))
             if shard_ends and should_stop is not None and should_stop():
                 return True
         return False

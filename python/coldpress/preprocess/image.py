@@ -38,14 +38,22 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
     """An encoded image, not looked at yet."""
 
     data: bytes
     content_hash: str
 
 
-Source = _File | Image.Image | Pixels
+@dataclass(frozen=True, slots=True)
+class DecodedFile:
+    """The same as RGB (height, width, 3)."""
+
+    pixels: Pixels
+    content_hash: str
+
+
+Source = File | DecodedFile | Image.Image | Pixels
 Loaded = ImageInput | KnownInput | Failed
 
 PILLOW_PIXEL_LIMIT = 89_478_485
@@ -95,7 +103,7 @@ class ImagePreprocessor:
         self.max_pixels = max_pixels
         self.seconds: dict[str, float] = {"read": 0.0, "decode": 0.0, "resize": 0.0}
         self._lock = threading.Lock()
-        self._transform = None if _image is None else _native_transform(spec)
+        self.transform = None if _image is None else _native_transform(spec)
 
     @cached_property
     def exact(self) -> ImagePreprocessor:
@@ -121,75 +129,64 @@ class ImagePreprocessor:
 
         With `known`, an image whose content hash is known comes back as `KnownInput`: not decoded, if it was encoded.
         """
-        with self._spending("read"):
-            sources = [_read(content) for content in contents]
-            done: dict[int, Loaded] = _known_files(sources, known)
-        done |= self._load_jpegs({i: source for i, source in enumerate(sources) if i not in done})
+        with self.spending("read"):
+            sources = [read_image(content) for content in contents]
+            done: dict[int, Loaded] = known_files(sources, known)
+        (natively,) = load_jpegs([self], {i: source for i, source in enumerate(sources) if i not in done})
+        done |= natively
         rest = [i for i in range(len(sources)) if i not in done]
         done.update(zip(rest, self._load_others([sources[i] for i in rest], known), strict=True))
         return [done[i] for i in range(len(sources))]
 
     @contextmanager
-    def _spending(self, step: str) -> Iterator[None]:
+    def spending(self, step: str) -> Iterator[None]:
+        """Add the time within to a step."""
         begin = time.perf_counter()
         try:
             yield
         finally:
-            self._spend({step: time.perf_counter() - begin})
+            self.spend({step: time.perf_counter() - begin})
 
-    def _spend(self, seconds: Mapping[str, float]) -> None:
+    def spend(self, seconds: Mapping[str, float]) -> None:
+        """Add to the busy time of steps."""
         with self._lock:
             for step, spent in seconds.items():
                 self.seconds[step] += spent
 
-    def _load_jpegs(self, sources: Mapping[int, Source | Failed]) -> dict[int, Loaded]:
-        """What the compiled decoder makes of the JPEG files among the sources, by position."""
-        if self._transform is None:
-            return {}
-        jpegs = {i: s for i, s in sources.items() if isinstance(s, _File) and s.data.startswith(b"\xff\xd8")}
-        if self.spec.exif:
-            with self._spending("decode"):
-                jpegs = {i: jpeg for i, jpeg in jpegs.items() if not _may_be_turned(jpeg.data)}
-        pixels, declined, (decoding, resizing) = _image.load_jpegs(
-            [jpeg.data for jpeg in jpegs.values()], self._transform, threads=self.threads, max_pixels=self.max_pixels
-        )
-        self._spend({"decode": decoding, "resize": resizing})
-        return {
-            i: ImageInput(image, jpeg.content_hash)
-            for (i, jpeg), image, reason in zip(jpegs.items(), pixels, declined, strict=True)
-            if image is not None and not reason
-        }
-
     def _load_others(self, sources: Sequence[Source | Failed], known: KnownHashes | None) -> list[Loaded]:
         if self.threads == 1 or len(sources) < 2:
-            return [self._load(source, known) for source in sources]
+            return [self.load(source, known) for source in sources]
         with ThreadPoolExecutor(min(self.threads, len(sources))) as pool:
-            return list(pool.map(self._load, sources, repeat(known)))
+            return list(pool.map(self.load, sources, repeat(known)))
 
-    def _load(self, source: Source | Failed, known: KnownHashes | None) -> Loaded:
+    def load(self, source: Source | Failed, known: KnownHashes | None) -> Loaded:
+        """What becomes of one image without the compiled decoder."""
         if isinstance(source, Failed):
             return source
         try:
-            with self._spending("decode"):
-                pixels, size = self._decode(source)
-            if isinstance(source, _File):
+            with self.spending("decode"):
+                pixels, size = self.decode(source)
+            if isinstance(source, File | DecodedFile):
                 content_hash = source.content_hash
             else:
-                with self._spending("read"):
+                with self.spending("read"):
                     content_hash = hash_image(pixels)
                     if known is not None and known([content_hash])[0]:
                         return KnownInput(content_hash)
-            with self._spending("resize"):
+            with self.spending("resize"):
                 return ImageInput(self._resize(pixels, size), content_hash)
         except Exception as error:  # decoders of damaged files raise anything from struct.error to ValueError
             return Failed(_reason(error, source))
 
-    def _decode(self, source: Source) -> tuple[Pixels, tuple[int, int]]:
+    def decode(self, source: Source) -> tuple[Pixels, tuple[int, int]]:
         """The whole image as RGB (height, width, 3), and the (height, width) to resize it to."""
         if isinstance(source, np.ndarray):
             self._check_size(*_array_size(source))
             pixels = source if source.shape[2:] == (3,) else np.asarray(Image.fromarray(source).convert("RGB"))
-        elif isinstance(source, _File):
+        elif isinstance(source, DecodedFile):
+            self._check_size(*source.pixels.shape[:2])
+            pixels = source.pixels
+        elif isinstance(source, File):
             with Image.open(BytesIO(source.data)) as image:
                 if self.spec.fast_decode and (size := self._shrink(image, source.data)):
                     return np.asarray(image.convert("RGB")), size
@@ -223,13 +220,39 @@ class ImagePreprocessor:
                 )
 
     def _resize(self, pixels: Pixels, size: tuple[int, int]) -> Pixels:
-        if self._transform is not None:
-            transform = self._transform
+        if self.transform is not None:
+            transform = self.transform
             if transform.resized(*pixels.shape[:2]) != size:  # they were decoded at a smaller size
                 transform = _native_transform(replace(self.spec, resize=("exact", *size)))
             return _image.resize(np.ascontiguousarray(pixels), transform)
         resized = _resize_with_pillow(pixels, size, self.spec.resample)
         return resized if self.spec.crop is None else centre_crop(resized, self.spec.crop, self.spec.crop_rounding)
+
+
+def load_jpegs(ways: Sequence[ImagePreprocessor], sources: Mapping[int, Source | Failed]) -> list[dict[int, Loaded]]:
+    """What the compiled decoder makes of the JPEG files among the sources, for each way by position.
+
+    It decodes once, as the first way has it decoded; the others must agree with that one.
+    """
+    first, transforms = ways[0], [way.transform for way in ways if way.transform is not None]
+    if not transforms:
+        return [{} for _ in ways]
+    jpegs = {i: s for i, s in sources.items() if isinstance(s, File) and s.data.startswith(b"\xff\xd8")}
+    if first.spec.exif:
+        with first.spending("decode"):
+            jpegs = {i: jpeg for i, jpeg in jpegs.items() if not _may_be_turned(jpeg.data)}
+    made, declined, (decoding, resizing) = _image.load_jpegs(
+        [jpeg.data for jpeg in jpegs.values()], transforms, threads=first.threads, max_pixels=first.max_pixels
+    )
+    first.spend({"decode": decoding, "resize": resizing})
+    return [
+        {
+            i: ImageInput(image, jpeg.content_hash)
+            for (i, jpeg), image, reason in zip(jpegs.items(), pixels, declined, strict=True)
+            if image is not None and not reason
+        }
+        for pixels in made
+    ]
 
 
 def resized_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
@@ -266,7 +289,7 @@ def _resize_with_pillow(pixels: Pixels, size: tuple[int, int], resample: str) ->
     return np.asarray(image.resize((new_width, new_height), resampling))
 
 
-def _read(content: Content) -> Source | Failed:
+def read_image(content: Content) -> Source | Failed:
     """A file's bytes with their hash; images in memory as they are."""
     try:
         if isinstance(content, str):
@@ -281,13 +304,13 @@ def _read(content: Content) -> Source | Failed:
     except Exception as error:  # every fsspec backend has exceptions of its own
         return Failed(f"cannot read: {_first_line(error)}")
     if isinstance(data, bytes):
-        return _File(data, hash_image(data)) if data else Failed("empty file")
+        return File(data, hash_image(data)) if data else Failed("empty file")
     return data if isinstance(data, (Image.Image, np.ndarray)) else Failed(f"{type(data).__name__} is not an image")
 
 
-def _known_files(sources: Sequence[Source | Failed], known: KnownHashes | None) -> dict[int, Loaded]:
+def known_files(sources: Sequence[Source | Failed], known: KnownHashes | None) -> dict[int, Loaded]:
     """Those among the files whose content hash is known, by position."""
-    files = {i: source.content_hash for i, source in enumerate(sources) if isinstance(source, _File)}
+    files = {i: source.content_hash for i, source in enumerate(sources) if isinstance(source, File)}
     if known is None or not files:
         return {}
     found = zip(files.items(), known(list(files.values())), strict=True)
@@ -332,7 +355,7 @@ def _reason(error: Exception, source: Source) -> str:
     text = _first_line(error)
     if isinstance(error, _RejectedError):
         return text
-    if isinstance(error, UnidentifiedImageError) and isinstance(source, _File):
+    if isinstance(error, UnidentifiedImageError) and isinstance(source, File):
         return f"not an image (first bytes {source.data[:8].hex(' ')})"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"too large: {text}"
