@@ -84,7 +84,7 @@ class StoreWriter:
     --------
     >>> with StoreWriter("out", fingerprint=f, dims={"pooled": 384}, dtype="float16", shard_rows=65536,
     ...                  model="MiniLM", source="a.txt", description={}) as writer:      # doctest: +SKIP
-    ...     for results in engine.run(source.items(start=writer.committed_inputs)):
+    ...     for results in compute(source.items(start=writer.committed_inputs)):
     ...         writer.write(results)
     ...     writer.finish()
     """
