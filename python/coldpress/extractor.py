@@ -296,10 +296,10 @@ class Extractor:
         CertificateError, ItemError, SourceError, StoreError
             Committed shards stay intact; the same call continues.
         """
-        opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
         options = run_options(
             self.modality, workers, on_error, retry_failed=retry_failed, reuse=reuse, on_progress=on_progress
         )
+        opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
         with self.begin(out, opened, replace(options, should_stop=should_stop), dtype, shard_rows) as run:
             return run()
 

@@ -68,8 +68,8 @@ def embed_together(
     if is_store(out):
         raise StoreError(f"{out}: is a store of one model, expected a directory for several; choose another output")
     (modality,) = modalities
-    opened = open_source(source, modality=modality, columns=columns or Columns(), limit=limit)
     options = run_options(modality, workers, on_error, retry_failed=retry_failed, reuse=None, on_progress=None)
+    opened = open_source(source, modality=modality, columns=columns or Columns(), limit=limit)
     names = store_names([extractor.name for extractor in extractors])
     with ExitStack() as stack:
         runs = []

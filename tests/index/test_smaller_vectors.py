@@ -21,11 +21,12 @@ def overlap(keys, expected):
     return np.mean([len(a & set(b)) / len(b) for a, b in zip(found, expected, strict=True)])
 
 
-def test_int8_finds_nearly_the_neighbours_of_the_floats(make_store, vectors_in_clusters):
+@pytest.mark.parametrize(("kind", "least"), [("exact", 0.95), ("ivf", 0.9)])
+def test_int8_finds_nearly_the_neighbours_of_the_floats(make_store, vectors_in_clusters, kind, least):
     floats = vectors_in_clusters[:3000].astype(np.float32)
-    index = VectorIndex.build(make_store(floats, dtype="int8"))
+    index = VectorIndex.build(make_store(floats, dtype="int8", shard_rows=1000), kind=kind)
     _, keys = index.search(floats[:100], 10)
-    assert overlap(keys, neighbours(floats, floats[:100], 10)) > 0.95
+    assert overlap(keys, neighbours(floats, floats[:100], 10)) > least
 
 
 @given(dim=st.sampled_from([1, 7, 8, 9, 24, 65]), rows=st.integers(1, 60), k=st.integers(1, 70))
