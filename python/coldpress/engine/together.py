@@ -6,6 +6,7 @@ side in a first pass over the source (it has grown, failures are tried again) go
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -38,14 +39,14 @@ def run_together(runs: Sequence[Run], source: Source, workers: int, should_stop:
         return _side_by_side(runs, source, workers, should_stop)
     for run in runs:
         run.options = replace(run.options, should_stop=should_stop)
-    return [run() for run in runs]
+    return [_timed_anew(run)() for run in runs]
 
 
 def _side_by_side(runs: Sequence[Run], source: Source, workers: int, should_stop: Stop | None) -> list[Summary]:
     shard_rows, start = runs[0].writer.shard_rows, min(run.written for run in runs)
     begins = [run.written for run in runs]  # behind a kill, one may be a shard ahead of another
     for run in runs:
-        run.todo.passed = run.written
+        _timed_anew(run).todo.passed = run.written
     prepare_all = shared([run.preprocess for run in runs])
     before = _busy(runs)
     cut = chunk_items(source.items(start), min(run.chunk_size for run in runs), start, shard_rows)
@@ -69,6 +70,12 @@ def _side_by_side(runs: Sequence[Run], source: Source, workers: int, should_stop
     for run in runs:
         run.seconds["wait_input"] = prepared.seconds
     return [run.summary(chunks.seconds, preparing) for run in runs]
+
+
+def _timed_anew(run: Run) -> Run:
+    """The same run, whose seconds do not count what others have settled since it was made."""
+    run.begun = time.perf_counter() - run.options.settling_s
+    return run
 
 
 def _numbered(chunks: Iterator[list[Item]], at: int) -> Iterator[_Chunk]:
