@@ -72,7 +72,7 @@ def ours(files: list[bytes], resample: str, level: str, threads: int = 1) -> Cal
 
     def run() -> Any:
         _image.set_isa(level)
-        return _image.load_jpegs(files, transform, threads=threads, max_pixels=MAX_PIXELS)[0]
+        return _image.load_jpegs(files, [transform], threads=threads, max_pixels=MAX_PIXELS)[0]
 
     return run
 

@@ -22,7 +22,7 @@ LADDER = [
     {"preprocess", "data", "store"},
     {"engine"},
     {"extractor"},
-    {"index", "probes", "sklearn"},
+    {"index", "probes", "sklearn", "together"},
     {"report", "bench"},
     {"cli"},
 ]

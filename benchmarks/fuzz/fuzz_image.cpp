@@ -30,12 +30,12 @@ struct Image {
 Image load(Bytes file, const Transform& transform) {
   Image image;
   Worker worker;
-  const auto allocate = [&](Size size) {
+  const auto allocate = [&](size_t, Size size) {
     image.size = size;
     image.pixels.resize(size.area() * kChannels);
     return image.pixels.data();
   };
-  image.declined = load_jpeg(file, transform, kMaxPixels, allocate, worker);
+  image.declined = load_jpeg(file, {&transform, 1}, kMaxPixels, allocate, worker);
   return image;
 }
 

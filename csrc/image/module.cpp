@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -64,69 +65,73 @@ std::vector<Bytes> views(const std::vector<py::bytes>& files) {
 
 using Reasons = std::vector<std::string>;
 
-struct Loaded {
-  py::object pixels;
-  Reasons reasons;
-  Times times;
-};
-
-Loaded load_fixed(const std::vector<Bytes>& files, const Transform& transform, Size size,
-                  int threads, int64_t max_pixels) {
-  const auto count = static_cast<int64_t>(files.size());
-  Pixels batch({count, size.height, size.width, kChannels});
-  uint8_t* data = batch.mutable_data();
-  Reasons reasons(count);
-  Times times;
-  {
-    const py::gil_scoped_release release;
-    times = parallel_for(count, threads, [&](int64_t i, Worker& worker) {
-      uint8_t* slot = data + i * size.area() * kChannels;
-      reasons[i] = load_jpeg(files[i], transform, max_pixels, [&](Size) { return slot; }, worker);
-    });
+// The images of a batch in one way: one array where all have the same size, else one each.
+class Images {
+ public:
+  Images(const Transform& way, int64_t count) : size_(way.fixed_output()) {
+    if (size_) {
+      batch_ = Pixels({count, size_->height, size_->width, kChannels});
+      data_ = batch_.mutable_data();
+    } else {
+      images_.resize(count);
+    }
   }
-  return {std::move(batch), std::move(reasons), times};
-}
 
-Loaded load_varying(const std::vector<Bytes>& files, const Transform& transform, int threads,
-                    int64_t max_pixels) {
+  // Memory for image i; needs no GIL.
+  uint8_t* allocate(int64_t i, Size size) {
+    if (size_) return data_ + i * size_->area() * kChannels;
+    images_[i] = {std::make_unique_for_overwrite<uint8_t[]>(size.area() * kChannels), size};
+    return images_[i].pixels.get();
+  }
+
+  py::object take(const Reasons& reasons) {
+    if (size_) return std::move(batch_);
+    py::list arrays;
+    for (size_t i = 0; i < images_.size(); ++i) {
+      if (reasons[i].empty()) {
+        arrays.append(adopt(std::move(images_[i].pixels), images_[i].size));
+      } else {
+        arrays.append(py::none());
+      }
+    }
+    return arrays;
+  }
+
+ private:
   struct Image {
     std::unique_ptr<uint8_t[]> pixels;
     Size size{0, 0};
   };
-  const auto count = static_cast<int64_t>(files.size());
-  std::vector<Image> images(count);
+  std::optional<Size> size_;
+  Pixels batch_;
+  uint8_t* data_ = nullptr;
+  std::vector<Image> images_;
+};
+
+py::tuple load_jpegs(const std::vector<py::bytes>& files, const std::vector<Transform>& ways,
+                     int threads, int64_t max_pixels) {
+  const auto fast = std::ranges::count_if(ways, [](const Transform& w) { return w.fast_decode; });
+  if (ways.empty() || (fast && ways.size() > 1)) {
+    throw py::value_error("expected one transform, or several without fast_decode");
+  }
+  const std::vector<Bytes> contents = views(files);  // `files` keeps the bytes alive
+  const auto count = static_cast<int64_t>(contents.size());
+  std::vector<Images> images;
+  for (const Transform& way : ways) images.emplace_back(way, count);
   Reasons reasons(count);
   Times times;
   {
     const py::gil_scoped_release release;
     times = parallel_for(count, threads, [&](int64_t i, Worker& worker) {
-      const auto allocate = [&](Size size) {
-        images[i] = {std::make_unique_for_overwrite<uint8_t[]>(size.area() * kChannels), size};
-        return images[i].pixels.get();
-      };
-      reasons[i] = load_jpeg(files[i], transform, max_pixels, allocate, worker);
+      const auto allocate = [&](size_t way, Size size) { return images[way].allocate(i, size); };
+      reasons[i] = load_jpeg(contents[i], ways, max_pixels, allocate, worker);
     });
   }
-  py::list arrays;
-  for (int64_t i = 0; i < count; ++i) {
-    if (reasons[i].empty()) {
-      arrays.append(adopt(std::move(images[i].pixels), images[i].size));
-    } else {
-      arrays.append(py::none());
-    }
-  }
-  return {std::move(arrays), std::move(reasons), times};
-}
-
-py::tuple load_jpegs(const std::vector<py::bytes>& files, const Transform& transform, int threads,
-                     int64_t max_pixels) {
-  const std::vector<Bytes> contents = views(files);  // `files` keeps the bytes alive
-  const auto size = transform.fixed_output();
-  Loaded loaded = size ? load_fixed(contents, transform, *size, threads, max_pixels)
-                       : load_varying(contents, transform, threads, max_pixels);
+  py::list pixels;
+  for (Images& way : images) pixels.append(way.take(reasons));
   const auto seconds = [](auto time) { return std::chrono::duration<double>(time).count(); };
-  return py::make_tuple(std::move(loaded.pixels), std::move(loaded.reasons),
-                        py::make_tuple(seconds(loaded.times.decode), seconds(loaded.times.resize)));
+  return py::make_tuple(std::move(pixels), std::move(reasons),
+                        py::make_tuple(seconds(times.decode), seconds(times.resize)));
 }
 
 std::vector<std::string> isa_levels() {
@@ -180,7 +185,7 @@ PYBIND11_MODULE(_image, module, py::mod_gil_not_used()) {
   module.def("isa_levels", &isa_levels);
   module.def("set_isa", &set_isa, py::arg("level"));
   module.def("jpeg_library", &jpeg_library);
-  module.def("load_jpegs", &load_jpegs, py::arg("files"), py::arg("transform"), py::kw_only(),
+  module.def("load_jpegs", &load_jpegs, py::arg("files"), py::arg("transforms"), py::kw_only(),
              py::arg("threads"), py::arg("max_pixels"));
   module.def("resize", &resize, py::arg("image").noconvert(), py::arg("transform"));
 }

@@ -14,7 +14,7 @@ namespace coldpress::image {
 // Memory that the images of one thread use one after the other: allocated for each anew, it would
 // be mapped, cleared and unmapped by the system each time (3 % of the whole on photos).
 struct Workspace {
-  std::vector<uint8_t> rows, stage, shortened;
+  std::vector<uint8_t> stage, shortened;
   std::vector<uint64_t> scratch;
 };
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from coldpress.index import VectorIndex
     from coldpress.models import from_module
     from coldpress.store import EmbeddingStore
+    from coldpress.together import embed_together
     from coldpress.types import Certificate, Fingerprint, ImageSpec, Item, TextSpec
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "TextSpec",
     "VectorIndex",
     "__version__",
+    "embed_together",
     "from_module",
 ]
 
@@ -52,6 +54,7 @@ _HOMES = {
     "coldpress.index": ("VectorIndex",),
     "coldpress.models": ("from_module",),
     "coldpress.store": ("EmbeddingStore",),
+    "coldpress.together": ("embed_together",),
     "coldpress.types": ("Certificate", "Fingerprint", "ImageSpec", "Item", "TextSpec"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -39,12 +39,12 @@ def jpeg_library() -> str:
     """Name and version of the JPEG library it was built with, empty for none."""
 
 def load_jpegs(
-    files: Sequence[bytes], transform: Transform, *, threads: int, max_pixels: int
-) -> tuple[npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8] | None], list[str], tuple[float, float]]:
-    """Decode, resize and crop a batch.
+    files: Sequence[bytes], transforms: Sequence[Transform], *, threads: int, max_pixels: int
+) -> tuple[list[npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8] | None]], list[str], tuple[float, float]]:
+    """Decode a batch once, and resize and crop it in each of the ways; several exclude `fast_decode`.
 
-    Returns the pixels of every file, why it was declined ("" for none), and the seconds that all threads together spent
-    on decoding and on resizing.
+    Returns for each way the pixels of every file, then why a file was declined ("" for none), and the seconds that all
+    threads together spent on decoding and on resizing.
 
     The pixels are one array (B, height, width, 3) where the output has a fixed size (those of a declined file
     are arbitrary), else a list of (height, width, 3) with None for a declined file.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ import numpy.typing as npt
 
 from coldpress import engine, models
 from coldpress.data import Columns, Peeked, Source, open_source
-from coldpress.engine import Choice, Computer, Progress, RunOptions, Sample, Summary, Trial
+from coldpress.engine import Arithmetic, Computer, Progress, Reduction, RunOptions, Sample, Summary, Trial
 from coldpress.engine.inputs import all_good, as_contents
-from coldpress.engine.plan import CHUNK_ITEMS, sample_size
+from coldpress.engine.plan import CHUNK_ITEMS, chunk_size, sample_size
 from coldpress.engine.stages import ordered_map
+from coldpress.engine.vectors import rows_of
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import Calibration, LoadedModel
 from coldpress.preprocess import preprocessor_for
-from coldpress.store import EmbeddingStore, StoreWriter
+from coldpress.store import EmbeddingStore, Projection, StoreWriter
 from coldpress.types import (
     Certificate,
     Fingerprint,
@@ -45,8 +46,8 @@ class Extractor:
         then on it is the fastest mode whose certificate passed on a sample of them, or that of the store in question.
         A mode never depends on what :meth:`embed` is given. A named mode is what it says, in every layer.
     layer_precision : other modes for some layers, by name; ``auto`` finds those that the rest needs to pass.
-    output : what to return: ``pooled`` (as the model's own files say), ``cls``, ``mean``, ``last``, ``layer:K``, or
-        several of them with commas.
+    output : what to return: ``pooled`` (as the model's own files say), ``cls``, ``mean``, ``last``, ``layer:K``,
+        ``tokens`` of texts and ``patches`` of images (a matrix an item, into a store), or several with commas.
     prompt : text in front of every text, or the name of a prompt that the model defines.
     exif : turn images upright as their EXIF data says; upstream preprocessing does not.
     modality : ``image`` or ``text``, of a model with a tower for each (CLIP, SigLIP); None takes the one for images.
@@ -54,6 +55,10 @@ class Extractor:
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
+    truncate_dim : keep so many numbers of each vector, from its front: for Matryoshka models. Where the model's vectors
+        have length 1, the shorter ones have too.
+    pca : keep so many principal directions, fitted by :meth:`run` on the first 2,048 items and kept in the store; or
+        those of a store (``store.projection``).
 
     Raises
     ------
@@ -82,6 +87,8 @@ class Extractor:
         threads: int | None = None,
         modality: Modality | None = None,
         arch: str | None = None,
+        truncate_dim: int | None = None,
+        pca: int | Projection | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self._source = model
@@ -96,26 +103,30 @@ class Extractor:
             "threads": threads,
             "modality": modality,
             "arch": arch,
+            "truncate_dim": truncate_dim,
+            "pca": pca,
             "calibration": calibration,
         }
-        self.device = engine.open_device(device)
-        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
-        self.model = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
-        self.model = replace(self.model, calibration=calibration)
-        self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
-        runnable = loaded.backbone.runnable() if precision == "auto" else loaded.backbone.precisions
-        kind = (runnable, self.device.type)
-        self._choice = engine.choose_precision(precision, *kind)
-        self._candidates = engine.candidates(precision, *kind)
-        if len(self._candidates) == 1 and not self._uncalibrated(self._choice.mode):
-            self._choice, self._candidates = self._candidates[0], ()
-        if layer_precision:
-            if precision == "auto":
-                raise ColdpressError("layer_precision needs a precision for the other layers; got auto")
-            self._choice = engine.choose_layers(self._choice, layer_precision, loaded.backbone.linears(), *kind)
         if threads is not None and threads < 1:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
-        self._computer: Computer | None = None
+        self.device = engine.open_device(device)
+        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
+        shaped = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
+        self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth, loaded.backbone.dense)
+        self._arithmetic = Arithmetic(
+            replace(shaped, calibration=calibration),
+            self.outputs,
+            self.device,
+            precision=precision,
+            layer_precision=layer_precision or {},
+            threads=threads,
+            reduction=Reduction(truncate_dim, engine.pack(pca), normalize=loaded.backbone.normalize),
+        )
+        widths = {output.name: loaded.backbone.dim(output) for output in self.outputs}
+        engine.check_reduction(truncate_dim, pca, widths)
+        self.dims: dict[str, int] = self._arithmetic.reduction.dims(widths)
+        if isinstance(pca, int):
+            self.dims = dict.fromkeys(widths, pca)
         self._preprocess = preprocessor_for(self.model.spec, loaded.directory)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Extractor:
@@ -124,10 +135,15 @@ class Extractor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments, never the weights."""
-        return _rebuild, (self._source, self._options)
+        return _rebuild, (self._source, self._options | self._arithmetic.options())
 
     def __repr__(self) -> str:
         return f"Extractor({self.name!r}, {self.modality}, dim={self.dim}, {self.precision}, {self.device})"
+
+    @property
+    def model(self) -> LoadedModel:
+        """The backbone with all that it needs."""
+        return self._arithmetic.model
 
     @property
     def name(self) -> str:
@@ -142,22 +158,17 @@ class Extractor:
     @property
     def precision(self) -> str:
         """The arithmetic that was chosen."""
-        return self._choice.mode
+        return self._arithmetic.choice.mode
 
     @property
     def layer_precision(self) -> dict[str, str]:
         """The arithmetic of the layers that run in another one, by name."""
-        return dict(self._choice.layers)
-
-    @property
-    def dims(self) -> dict[str, int]:
-        """Width of each output."""
-        return {output.name: self.model.backbone.dim(output) for output in self.outputs}
+        return dict(self._arithmetic.choice.layers)
 
     @property
     def dim(self) -> int:
-        """Width of the first output."""
-        return next(iter(self.dims.values()))
+        """Width of the first output with a vector an item, if there is one, else of the first."""
+        return self.dims[next((output.name for output in self.outputs if not output.dense), self.outputs[0].name)]
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -171,12 +182,18 @@ class Extractor:
             "output": [asdict(output) for output in self.outputs],
             "precision": self.precision,
         }
-        if self._choice.layers:
-            fields["layer_precision"] = dict(sorted(self._choice.layers.items()))
+        if self.layer_precision:
+            fields["layer_precision"] = dict(sorted(self.layer_precision.items()))
         if self.precision in self.model.backbone.calibrated:
             fields["calibration"] = self.model.calibration
+        reduced: dict[str, Any] = {}
+        if self._options["truncate_dim"] is not None:
+            reduced["truncate_dim"] = self._options["truncate_dim"]
+        if (pca := self._options["pca"]) is not None:
+            reduced["pca"] = {"dim": self.dim, "sha256": pca.digest if isinstance(pca, Projection) else None}
         if self.model.space and any(output.own for output in self.outputs):
-            fields["space"] = {"checkpoint": self.model.space, "tower": self.modality}
+            fields["space"] = {"checkpoint": self.model.space, "tower": self.modality, **reduced}
+        fields |= reduced
         return Fingerprint(fields)
 
     def embed(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -188,24 +205,31 @@ class Extractor:
 
         Returns
         -------
-        (N, D) float32, one row an item in order; with several outputs, those side by side.
+        (N, D) float32, one row an item in order; with several outputs, those side by side, without tokens and patches.
 
         Raises
         ------
+        ColdpressError
+            If there is no output but tokens or patches.
         ItemError
             If an item cannot be embedded; names the first one. ``embed_to`` goes on past such items instead.
         """
         contents = as_contents(items, self.modality)
-        size = CHUNK_ITEMS[self.modality]
+        pooled = [output.name for output in self.outputs if not output.dense]
+        if not pooled:
+            raise ColdpressError(f"{self.outputs[0].name} are a matrix an item: use embed_to(), or add a pooled output")
+        size = chunk_size(self.modality, self.outputs)
         chunks = [contents[i : i + size] for i in range(0, len(contents), size)]
         rows, at = [], 0
-        for inputs in ordered_map(self._preprocess, chunks, min(_workers(self.modality), max(len(chunks), 1))):
+        for inputs in ordered_map(
+            self._preprocess, chunks, min(engine.default_workers(self.modality), max(len(chunks), 1))
+        ):
             vectors = self._compute(all_good(inputs, at))
-            rows.append(np.concatenate(list(vectors.values()), axis=1))
+            rows.append(np.concatenate([rows_of(vectors[name]) for name in pooled], axis=1))
             if not (finite := np.isfinite(rows[-1]).all(axis=1)).all():
                 raise ItemError(f"item {at + int(finite.argmin())}: the vector holds NaN or infinity")
             at += len(inputs)
-        return np.concatenate(rows) if rows else np.empty((0, sum(self.dims.values())), np.float32)
+        return np.concatenate(rows) if rows else np.empty((0, sum(self.dims[name] for name in pooled)), np.float32)
 
     def certify(self, items: Sequence[Any] | npt.NDArray[Any], *, samples: int | None = None) -> Certificate:
         """Compare the vectors of some items with the fp32 reference forward.
@@ -220,20 +244,14 @@ class Extractor:
         ItemError
             If none of the sampled items is usable.
         """
-        sample = self._sample(items, samples)
-        if self._candidates:
-            return self._settle(sample)
-        return engine.certify(self._compute, sample)
+        return self._arithmetic.certify(self._sample(items, samples))
 
     def compare(self, items: Sequence[Any] | npt.NDArray[Any], *, samples: int | None = None) -> tuple[Trial, ...]:
         """Certify and time every mode that may pay here, the fastest first; arguments and errors of :meth:`certify`.
 
         A mode that fails follows once more, with the layers that hurt in the next one.
         """
-        modes = self._candidates or (self._choice,)
-        sample = self._sample(items, samples)
-        tried = engine.attempts(modes, lambda choice: self._build(choice, sample), sample)
-        return tuple(attempt.trial for attempt in tried)
+        return self._arithmetic.compare(self._sample(items, samples))
 
     def run(
         self,
@@ -261,7 +279,7 @@ class Extractor:
         out : directory of the store, or a fsspec URL such as ``s3://bucket/store``.
         source : directory, file, pattern, URL, a list of those, a table, a Hugging Face or PyTorch dataset, or any
             iterable of items.
-        dtype : how vectors are stored: ``float16`` or ``float32``.
+        dtype : how vectors are stored: ``float16``, ``float32``, ``int8`` or ``binary``.
         shard_rows : inputs per shard, the unit that is committed.
         columns : which columns to read from files and tables that have them, and which to keep as metadata.
         limit : take only so many items from the front.
@@ -283,29 +301,29 @@ class Extractor:
         CertificateError, ItemError, SourceError, StoreError
             Committed shards stay intact; the same call continues.
         """
-        if on_error not in ("skip", "fail"):
-            raise ColdpressError(f"on_error is {on_error!r}, expected skip or fail")
-        if workers is not None and workers < 1:
-            raise ColdpressError(f"workers is {workers}, expected at least 1")
-        opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
-        certificate, begun = None, time.perf_counter()
-        if self._candidates:
-            stored = engine.stored_choice((out, reuse), self.model.backbone, self.device.type)
-            if stored is not None and self._options["precision"] in ("auto", stored.mode):
-                self.model = replace(self.model, calibration=stored.calibration)
-                self._use(stored)
-            else:
-                opened = Peeked(opened, min(CHUNK_ITEMS[self.modality], shard_rows))
-                certificate = self._settle_on(opened)
-        options = RunOptions(
-            workers=workers or _workers(self.modality),
-            on_error=on_error,
-            retry_failed=retry_failed,
-            reuse=reuse,
-            settling_s=time.perf_counter() - begun,
-            on_progress=on_progress,
-            should_stop=should_stop,
+        options = engine.run_options(
+            self.modality, workers, on_error, retry_failed=retry_failed, reuse=reuse, on_progress=on_progress
         )
+        opened = open_source(source, modality=self.modality, columns=columns or Columns(), limit=limit)
+        with self.begin(out, opened, replace(options, should_stop=should_stop), dtype, shard_rows) as run:
+            return run()
+
+    @contextmanager
+    def begin(
+        self, out: str | Path, source: Source, options: RunOptions, dtype: str, shard_rows: int
+    ) -> Iterator[engine.Run]:
+        """Settle what is to be settled on the data, open the store, and give the run that is then to be done."""
+        certificate, begun, opened = None, time.perf_counter(), source
+        if self._arithmetic.candidates:
+            stored = engine.stored_choice((out, options.reuse), self.model.backbone, self.device.type)
+            if stored is not None and self._options["precision"] in ("auto", stored.mode):
+                self._arithmetic.settle_as(stored)
+            else:
+                opened = Peeked(source, min(CHUNK_ITEMS[self.modality], shard_rows))
+                certificate = self._arithmetic.settle_on(opened, self._preprocess)
+        if isinstance(self._options["pca"], int):
+            certificate = None  # was of vectors that are not reduced yet
+            self._reduce(engine.stored_projection((out, options.reuse)) or self._fitted(source, options.workers))
         with StoreWriter(
             out,
             fingerprint=self.fingerprint,
@@ -315,10 +333,13 @@ class Extractor:
             model=self.name,
             source=opened.name,
             description=self.describe(),
+            projection=self._options["pca"],
+            ragged=[output.name for output in self.outputs if output.dense],
         ) as writer:
             if certificate is not None:
                 writer.certificate = certificate
-            return engine.run(opened, self._preprocess, self._compute, writer, self._choice, options)
+            options = replace(options, settling_s=time.perf_counter() - begun)
+            yield engine.Run(opened, self._preprocess, self._compute, writer, self._arithmetic.choice, options)
 
     def embed_to(
         self, out: str | Path, source: str | Path | Sequence[Any] | Iterable[Any] | Source, **options: Any
@@ -333,66 +354,32 @@ class Extractor:
         return EmbeddingStore(out)
 
     def describe(self) -> dict[str, Any]:
-        """How to build this extractor again: the arguments that shape the vectors, ``Extractor(**description)``."""
-        shaping = {name: self._options[name] for name in ("arch", "output", "prompt", "exif", "fast_decode")}
+        """How to build this extractor again, ``Extractor(**description)``; a fitted `pca` comes beside it."""
+        shaping = {name: self._options[name] for name in _SHAPING}
         chosen = {"precision": self.precision, "layer_precision": self.layer_precision}
         calibration = self._options["calibration"]
         return {"model": self.name, "modality": self.modality, **shaping, **chosen, "calibration": calibration}
 
     @property
     def _compute(self) -> Computer:
-        if self._computer is None:
-            self._computer = self._build(self._choice)
-        return self._computer
+        if isinstance(pca := self._options["pca"], int):
+            raise ColdpressError(f"pca {pca} has to see some data first: embed a source with run() or embed_to()")
+        return self._arithmetic.computer
 
-    def _uncalibrated(self, mode: str) -> bool:
-        return mode in self.model.backbone.calibrated and self.model.calibration is None
+    def _fitted(self, source: Source, workers: int) -> Projection:
+        return engine.fit_projection(source, self._preprocess, self._arithmetic.computer, self.dim, workers)
 
-    def _build(self, choice: Choice, sample: Sample | None = None) -> Computer:
-        if sample is not None and self._uncalibrated(choice.mode):
-            self.model = engine.calibrated(self.model, self.outputs, sample.inputs[::2])
-        made = self._computer
-        if made is not None and (made.precision, made.layer_precision) == (choice.mode, choice.layers):
-            return made
-        return Computer(self.model, self.outputs, self.device, choice.mode, self._options["threads"], choice.layers)
-
-    def _settle_on(self, source: Peeked) -> Certificate | None:
-        """Choose a mode by the first items of a source; without a good one among them it is fp32."""
-        prepared = engine.prepare_items(self._preprocess, source.head)
-        contents = [item.content for item in source.head]
-        sample = engine.take_sample(self._preprocess, contents, prepared, sample_size(source.count, self.modality))
-        if not sample and len(self._candidates) == 1:
-            raise ItemError(f"none of the first items can be embedded, so that {self.precision} learns nothing of them")
-        if not sample:
-            self._use(
-                Choice("fp32", "none of the first items can be embedded, so that no other mode could be certified")
-            )
-            return None
-        certificate = self._settle(sample)
-        engine.require(certificate)
-        return certificate
-
-    def _settle(self, sample: Sample) -> Certificate:
-        decision = engine.first_passing(self._candidates, lambda choice: self._build(choice, sample), sample)
-        self._use(decision.choice, decision.compute)
-        return decision.certificate
-
-    def _use(self, choice: Choice, computer: Computer | None = None) -> None:
-        """Take a mode for good."""
-        self._choice, self._candidates = choice, ()
-        self._computer = computer or self._build(choice)
-        self.model = replace(self.model, backbone=self._computer.backbone)
-        self._options |= {"precision": choice.mode, "layer_precision": dict(choice.layers)}
-        self._options["calibration"] = self.model.calibration
+    def _reduce(self, projection: Projection) -> None:
+        self._options["pca"] = projection
+        self._arithmetic.reduction = replace(self._arithmetic.reduction, packed=engine.pack(projection))
 
     def _sample(self, items: Sequence[Any] | npt.NDArray[Any], samples: int | None) -> Sample:
         contents = as_contents(items, self.modality)
         return engine.spread_sample(self._preprocess, contents, samples or sample_size(len(contents), self.modality))
 
 
+_SHAPING = ("arch", "output", "prompt", "exif", "fast_decode", "truncate_dim")
+
+
 def _rebuild(model: str | Path | LoadedModel, options: Mapping[str, Any]) -> Extractor:
     return Extractor(model, **options)
-
-
-def _workers(modality: Modality) -> int:
-    return (os.cpu_count() or 1) if modality == "image" else 1

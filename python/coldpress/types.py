@@ -192,15 +192,20 @@ Spec = TextSpec | ImageSpec
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One vector per item taken from the backbone: which hidden layer, pooled how.
+    """What is taken of an item from the backbone: which hidden layer, pooled how.
 
     `layer` is None for the final one, else the 1-based block whose output is taken. `pooling` is ``model``
-    (what the model's own files say), ``cls``, ``mean`` or ``last``.
+    (what the model's own files say), ``cls``, ``mean`` or ``last``, or ``none``: a vector for every token or patch.
     """
 
     name: str
     layer: int | None
-    pooling: Literal["model", "cls", "mean", "last"]
+    pooling: Literal["model", "cls", "mean", "last", "none"]
+
+    @property
+    def dense(self) -> bool:
+        """Whether an item has a matrix instead of a vector."""
+        return self.pooling == "none"
 
     @property
     def own(self) -> bool:
@@ -208,12 +213,45 @@ class Output:
         return self.layer is None and self.pooling == "model"
 
 
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """A matrix for each of N items, one below the other: item i has the next ``counts[i]`` of `rows` (T, D) float32."""
+
+    rows: npt.NDArray[np.float32]
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return len(self), self.rows.shape[1]
+
+    @property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """Where the rows of each item end."""
+        return np.cumsum(self.counts, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, chosen: slice | Sequence[int] | npt.NDArray[np.int64]) -> Ragged:
+        """Some of the items, chosen by a slice or by numbers."""
+        numbers = np.arange(len(self))[chosen] if isinstance(chosen, slice) else np.asarray(chosen, np.int64)
+        ends = self.ends
+        parts = [self.rows[ends[i] - self.counts[i] : ends[i]] for i in numbers]
+        return Ragged(np.concatenate([self.rows[:0], *parts]), self.counts[numbers])
+
+
+Rows = npt.NDArray[np.float32] | Ragged
+"""What N items have of one output: vectors (N, D) float32, or a matrix each."""
+
+
 @dataclass(frozen=True)
 class Fingerprint:
     """What two sets of vectors must share to be of one making, as plain JSON values.
 
     The field `space` does not shape the vectors. It is there where another tower of the same checkpoint maps into the
-    same space: ``checkpoint`` is a hash of both towers, ``tower`` says which of them this is.
+    same space: ``checkpoint`` is a hash of both towers, ``tower`` says which of them this is; what the vectors were
+    reduced by stands there again.
     """
 
     fields: Mapping[str, Any]
@@ -231,11 +269,10 @@ class Fingerprint:
         It may if it is of the same making, or comes out of the other tower of the same checkpoint, in whatever
         precision, prompt and preprocessing that ran.
         """
-        mine, theirs = (fields.get("space") or {} for fields in (self.fields, other.fields))
-        towers = {mine.get("tower"), theirs.get("tower")} == {"image", "text"}
-        checkpoint = mine.get("checkpoint") == theirs.get("checkpoint")
+        mine, theirs = (dict(fields.get("space") or {}) for fields in (self.fields, other.fields))
+        towers = {mine.pop("tower", None), theirs.pop("tower", None)} == {"image", "text"}
         same_numerics = self.fields.get("numerics") == other.fields.get("numerics")
-        return self.digest == other.digest or (towers and checkpoint and same_numerics)
+        return self.digest == other.digest or (towers and mine == theirs and same_numerics)
 
     def diff(self, other: Fingerprint) -> list[str]:
         """One line ``field: this != that`` for everything that differs, nested fields dotted.
@@ -271,7 +308,8 @@ def mode_label(precision: str, layer_precision: Mapping[str, str]) -> str:
 class Certificate:
     """How close the vectors of a run are to the fp32 reference forward, measured on a sample of its own items.
 
-    `layer_precision` names the layers that ran in another precision than the rest.
+    `layer_precision` names the layers that ran in another precision than the rest. What storing as `stored_dtype` adds
+    is measured apart, on the first rows of a store: cosine and neighbours of what it gives back with what was computed.
     """
 
     precision: str
@@ -283,6 +321,9 @@ class Certificate:
     neighbour_overlap: float
     passed: bool
     layer_precision: Mapping[str, str] = field(default_factory=dict)
+    stored_dtype: str | None = None
+    stored_cosine: float | None = None
+    stored_overlap: float | None = None
 
     @property
     def label(self) -> str:
@@ -308,7 +349,7 @@ class Results:
     """What the engine hands to the store: n items of the source, in its order.
 
     `inputs` and `outcomes` have one entry per item. Each item whose outcome is ``ok`` or ``duplicate`` becomes a row;
-    `copies` has one entry per row: None where the row takes the next vector of `vectors` (one array (N, D) float32 per
+    `copies` has one entry per row: None where the row takes the next vector of `vectors` (those of N items per
     output), else the number of an earlier row of the store whose vector it repeats.
     """
 
@@ -316,4 +357,4 @@ class Results:
     inputs: Sequence[ModelInput | KnownInput | Failed]
     outcomes: Sequence[Outcome]
     copies: Sequence[int | None]
-    vectors: Mapping[str, npt.NDArray[np.float32]]
+    vectors: Mapping[str, Rows]

@@ -47,7 +47,7 @@ def test_version(cli: Callable[..., Any]) -> None:
     "arguments",
     [
         ("embed",),
-        ("embed", "a.txt", "--model", "m", "--out", "o", "--dtype", "int8"),
+        ("embed", "a.txt", "--model", "m", "--out", "o", "--dtype", "int4"),
         ("embed", "a.txt", "--model", "m", "--out", "o", "--limit", "0"),
         ("search", "an.index"),
         ("search", "an.index", "--text", "a", "--key", "b"),

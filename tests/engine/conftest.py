@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from coldpress import Extractor, ImageSpec, from_module
+from coldpress.models import LoadedModel
+from coldpress.models.vision import VisionConfig, VisionTower
 
 SPEC = ImageSpec(("exact", 8, 8), None, "bilinear", 1 / 255, (0.5,) * 3, (0.5,) * 3)
 
@@ -23,6 +25,18 @@ def small_network() -> torch.nn.Module:
 @pytest.fixture(scope="session")
 def photo_extractor() -> Extractor:
     return Extractor(from_module(small_network(), SPEC, name="one layer"), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def patch_extractor() -> Extractor:
+    """A vision transformer of one block over four patches, with the patches as an output."""
+    config = VisionConfig(width=16, depth=1, heads=2, hidden=32, patch=4, image_size=8)
+    tower = VisionTower(config, SPEC)
+    draw = torch.Generator().manual_seed(0)
+    for tensor in tower.parameters():
+        tensor.normal_(generator=draw)
+    model = LoadedModel(tower, SPEC, "tiny", {}, "0" * 64, "four patches")
+    return Extractor(model, device="cpu", precision="fp32", output="pooled,patches")
 
 
 @pytest.fixture(scope="session")

@@ -124,6 +124,7 @@ def test_what_a_caller_can_get_wrong(extractor: Extractor, minilm: Path, tmp_pat
 
 def test_parse_outputs() -> None:
     assert [o.layer for o in parse_outputs("layer:2, mean", 4)] == [2, None]
+    assert parse_outputs("pooled,tokens", 4, "tokens")[1].dense
     for wrong in ("tokens", "layer:0", "mean,mean", ""):
         with pytest.raises(ColdpressError):
             parse_outputs(wrong, 4)

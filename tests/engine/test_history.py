@@ -2,7 +2,7 @@
 
 Photos come, repeat others, break and are repaired; runs end, are stopped after a shard or die between two; failures are
 tried again; another store is reused. After every step the store must hold one outcome for every input and, bit for bit,
-the vector that the photo has when it is embedded alone.
+the vector that the photo has when it is embedded alone, whatever the dtype, and its patches.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -32,10 +31,13 @@ from hypothesis.stateful import (
 
 from coldpress import Extractor
 from coldpress.engine import Progress, Summary
+from coldpress.engine.vectors import rows_of
 from coldpress.errors import ItemError
 from coldpress.store import EmbeddingStore
+from coldpress.store.encoding import DTYPES, decode, encode
 from coldpress.store.files import LOCK_NAME
 from coldpress.store.manifest import MANIFEST_NAME
+from coldpress.store.ragged import open_output
 
 Paint = Callable[[Path, int], Path]
 Snapshot = Callable[[Path], dict[str, bytes]]
@@ -72,23 +74,29 @@ def die_at(call: int) -> Callable[[Progress], None]:
 class History(RuleBasedStateMachine):
     """`photos` says what each file holds now, `gone` what removed ones held, `failed` which keys have no row."""
 
-    def __init__(self, extractor: Extractor, paint: Paint, snapshot: Snapshot) -> None:
+    def __init__(self, extractors: Sequence[Extractor], paint: Paint, snapshot: Snapshot) -> None:
         super().__init__()
-        self.extractor, self.paint, self.snapshot = extractor, paint, snapshot
+        self.extractors, self.paint, self.snapshot = extractors, paint, snapshot
         self.root = Path(tempfile.mkdtemp())
         self.folder, self.out = self.root / "photos", self.root / "store"
         self.photos: dict[str, int] = {}
         self.gone: dict[str, int] = {}
         self.failed: set[str] = set()
-        self.vectors: dict[int, bytes] = {}
+        self.vectors: dict[int, list[bytes]] = {}
         self.numbers = count()
 
     def teardown(self) -> None:
         shutil.rmtree(self.root)
 
-    @initialize(shard_rows=st.integers(1, 5), photos=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=9))
-    def begin(self, shard_rows: int, photos: dict[str, int]) -> None:
-        self.shard_rows = shard_rows
+    @initialize(
+        shard_rows=st.integers(1, 5),
+        dtype=st.sampled_from(DTYPES),
+        dense=st.booleans(),
+        photos=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=9),
+    )
+    def begin(self, shard_rows: int, dtype: str, dense: bool, photos: dict[str, int]) -> None:
+        self.extractor = self.extractors[dense]
+        self.shard_rows, self.dtype = shard_rows, dtype
         for name, content in photos.items():
             self.add(name, content)
 
@@ -202,10 +210,11 @@ class History(RuleBasedStateMachine):
         good = [key for key, (status, _) in outcomes.items() if status != "failed"]
         assert sorted(store.keys) == sorted(good)
         photos = self.photos | self.gone
-        rows, contents = np.asarray(store.embeddings), [photos[key] for key in store.keys]
+        contents = [photos[key] for key in store.keys]
+        outputs = [open_output(store.root, store.manifest, output) for output in store.manifest.outputs]
         first: dict[int, str] = {}
         for row, (key, content) in enumerate(zip(store.keys, contents, strict=True)):
-            assert rows[row].tobytes() == self.alone(content), key
+            assert [matrix[row].tobytes() for matrix in outputs] == self.alone(content), key
             expected = ("duplicate", first[content]) if content in first else ("ok", "")
             assert outcomes[key] == expected, key
             first.setdefault(content, key)
@@ -222,18 +231,20 @@ class History(RuleBasedStateMachine):
         else:
             self.paint(self.folder / name, self.photos[name])
 
-    def alone(self, content: int) -> bytes:
-        """The vector of a content embedded by itself."""
+    def alone(self, content: int) -> list[bytes]:
+        """Every output of a content embedded by itself."""
         if content not in self.vectors:
             photo = self.paint(self.root / "alone.jpg", content)
-            self.vectors[content] = self.extractor.embed([photo]).astype(np.float16).tobytes()
+            extractor, dtype = self.extractor, self.dtype
+            found = [rows_of(rows) for rows in extractor._compute(extractor._preprocess([str(photo)])).values()]
+            self.vectors[content] = [decode(encode(r, dtype), dtype, r.shape[1]).tobytes() for r in found]
         return self.vectors[content]
 
     def outcomes(self) -> dict[str, tuple[str, str]]:
         return outcomes_of(self.out) if self.out.exists() else {}
 
     def embed(self, out: Path, **options: Any) -> Summary:
-        return self.extractor.run(out, self.folder, **{"shard_rows": self.shard_rows, **options})
+        return self.extractor.run(out, self.folder, **{"shard_rows": self.shard_rows, "dtype": self.dtype, **options})
 
     def interrupt(self, workers: int, again: bool, at: int, ending: str) -> None:
         options: dict[str, dict[str, Any]] = {
@@ -255,10 +266,10 @@ def outcomes_of(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def test_any_history_gives_one_outcome_and_the_right_vectors(
-    photo_extractor: Extractor, paint: Paint, snapshot: Snapshot
+    photo_extractor: Extractor, patch_extractor: Extractor, paint: Paint, snapshot: Snapshot
 ) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: History(photo_extractor, paint, snapshot),
+        lambda: History([photo_extractor, patch_extractor], paint, snapshot),
         settings=settings(
             max_examples=int(os.environ.get("COLDPRESS_HISTORIES", "50")),
             stateful_step_count=10,

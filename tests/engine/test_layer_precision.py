@@ -46,7 +46,7 @@ def sample(exact: Extractor, news: list[str]) -> Sample:
 
 @pytest.fixture(scope="module")
 def decision(exact: Extractor, sample: Sample) -> Decision:
-    return first_passing(MODES, exact._build, sample)
+    return first_passing(MODES, exact._arithmetic.build, sample)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,9 @@ def test_the_decision_depends_on_neither_order_nor_threads(
 ) -> None:
     backwards = Sample(sample.inputs[::-1], sample.exact[::-1])
     extractor = Extractor(outliers, device="cpu", threads=threads)
-    again = [extractor._build(Choice(mode, "")) for mode in ("int8", "fp32")]
+    again = [extractor._arithmetic.build(Choice(mode, "")) for mode in ("int8", "fp32")]
     assert layer_costs(*again, backwards.inputs) == costs
-    assert first_passing(MODES, extractor._build, backwards).choice.layers == decision.choice.layers
+    assert first_passing(MODES, extractor._arithmetic.build, backwards).choice.layers == decision.choice.layers
 
 
 def test_at_most_a_quarter_of_the_work_leaves_the_mode() -> None:

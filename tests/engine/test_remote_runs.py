@@ -36,11 +36,12 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 class Both:
     """Runs on a local store and on a remote one, which have to report the same and hold the same bytes."""
 
-    def __init__(self, extractor: Extractor, local: Path, url: str, snapshot: Snapshot) -> None:
-        self.extractor, self.local, self.url, self.snapshot = extractor, local, url, snapshot
+    def __init__(self, extractor: Extractor, local: Path, url: str, snapshot: Snapshot, dtype: str = "float16") -> None:
+        self.extractor, self.local, self.url, self.snapshot, self.dtype = extractor, local, url, snapshot, dtype
 
     def __call__(self, source: Path, **options: object) -> Summary:
-        summaries = [self.extractor.run(out, source, shard_rows=7, **options) for out in (self.local, self.url)]
+        options |= {"shard_rows": 7, "dtype": self.dtype}
+        summaries = [self.extractor.run(out, source, **options) for out in (self.local, self.url)]
         counts = [(s.inputs, s.rows, s.computed, s.processed, s.duplicates, s.retried) for s in summaries]
         assert counts[0] == counts[1]
         expected = self.snapshot(self.local)
@@ -50,10 +51,11 @@ class Both:
         return summaries[1]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "int8", "binary"])
 def test_begin_stop_resume_grow_retry(
-    photo_extractor: Extractor, photos: Path, tmp_path: Path, url: str, paint: Paint, snapshot: Snapshot
+    photo_extractor: Extractor, photos: Path, tmp_path: Path, url: str, paint: Paint, snapshot: Snapshot, dtype: str
 ) -> None:
-    run = Both(photo_extractor, tmp_path / "store", f"{url}/store", snapshot)
+    run = Both(photo_extractor, tmp_path / "store", f"{url}/store", snapshot, dtype)
     good = {name: (photos / name).read_bytes() for name in ("003.jpg", "012.jpg")}
     for name in good:
         (photos / name).write_bytes(b"broken")
@@ -74,6 +76,19 @@ def test_begin_stop_resume_grow_retry(
     store = EmbeddingStore(f"{url}/store")
     store.verify()
     assert len(store.outcomes) == 27
+
+
+def test_a_projection_is_kept_behind_the_url(
+    photo_extractor: Extractor, photos: Path, tmp_path: Path, url: str, snapshot: Snapshot
+) -> None:
+    extractor = Extractor(photo_extractor.model, device="cpu", pca=4)
+    run = Both(extractor, tmp_path / "store", f"{url}/store", snapshot)
+    assert run(photos, should_stop=lambda: True).interrupted
+    assert run(photos).inputs == 25
+    store = EmbeddingStore(f"{url}/store")
+    store.verify()
+    assert store.projection is not None
+    assert store.projection.dim == store.dim == 4
 
 
 def test_a_remote_store_is_reused(

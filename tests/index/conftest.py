@@ -13,7 +13,7 @@ from coldpress.types import Fingerprint, Item, Outcome, Results, TextInput
 def make_store(tmp_path_factory):
     """Function of vectors (N, D), or of several outputs by name, and optionally keys: a store of them in shards."""
 
-    def make(vectors, keys=None, *, shard_rows=5000):
+    def make(vectors, keys=None, *, shard_rows=5000, dtype=None):
         outputs = vectors if isinstance(vectors, dict) else {"pooled": vectors}
         outputs = {name: np.asarray(matrix) for name, matrix in outputs.items()}
         first = next(iter(outputs.values()))
@@ -23,7 +23,7 @@ def make_store(tmp_path_factory):
             path,
             fingerprint=Fingerprint({"weights": "abc", "pooling": "mean"}),
             dims={name: matrix.shape[1] for name, matrix in outputs.items()},
-            dtype="float16" if first.dtype == np.float16 else "float32",
+            dtype=dtype or ("float16" if first.dtype == np.float16 else "float32"),
             shard_rows=shard_rows,
             model="tiny",
             source="memory",

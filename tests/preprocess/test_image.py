@@ -14,7 +14,8 @@ from image_reference import FILTERS, PILLOW_MAJOR, encode, expected_pixels, jpeg
 from PIL import Image, PngImagePlugin
 
 from coldpress.preprocess import image as image_module
-from coldpress.preprocess.image import ImagePreprocessor, resized_size
+from coldpress.preprocess.image import ImagePreprocessor
+from coldpress.preprocess.resize import resized_size
 from coldpress.types import Failed, FileRef, ImageInput, KnownInput
 
 _image = image_module._image
@@ -52,7 +53,7 @@ def test_every_kind_of_jpeg_is_decoded_natively_to_pillows_bytes():
     if not _image.jpeg_library():
         pytest.skip("built without libjpeg-turbo")
     files = list(jpegs())
-    pixels, declined, _ = _image.load_jpegs(files, _image.Transform(), threads=2, max_pixels=10**6)
+    (pixels,), declined, _ = _image.load_jpegs(files, [_image.Transform()], threads=2, max_pixels=10**6)
     assert set(declined) == {""}
     for file, got in zip(files, pixels, strict=True):
         np.testing.assert_array_equal(got, expected_pixels(file, spec_of()))

@@ -39,7 +39,7 @@ def level(request):
 
 def load(files, spec):
     """Pixels of the native path alone: a file that it declines fails the test."""
-    pixels, declined, _ = _image.load_jpegs(files, _native_transform(spec), threads=2, max_pixels=10**8)
+    (pixels,), declined, _ = _image.load_jpegs(files, [_native_transform(spec)], threads=2, max_pixels=10**8)
     assert set(declined) <= {""}
     return pixels
 

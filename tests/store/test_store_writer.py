@@ -153,13 +153,13 @@ def test_a_complete_store_is_not_written_again(tmp_path, sample, snapshot):
     assert snapshot(root) == before
 
 
-def test_the_certificate_is_set_once_before_the_first_shard(tmp_path, sample):
+def test_the_certificate_is_set_before_the_first_shard(tmp_path, sample):
     with sample.open(tmp_path / "out") as writer:
         assert writer.certificate is None
         writer.certificate = CERTIFICATE
-        with pytest.raises(StoreError, match="only once"):
-            writer.certificate = CERTIFICATE
         sample.feed(writer, 10)
+        with pytest.raises(StoreError, match="before the first row"):
+            writer.certificate = CERTIFICATE
     assert EmbeddingStore(tmp_path / "out").certificate == CERTIFICATE
     with sample.open(tmp_path / "out") as writer:
         assert writer.certificate == CERTIFICATE

@@ -33,9 +33,9 @@ def tokenizing_alone(model: LoadedModel, texts: Sequence[str]) -> float:
 def decoding_alone(files: Sequence[bytes], threads: int) -> float:
     """Images per second, all pixels decoded and none resized; by Pillow where the compiled part is missing."""
     if _image is not None and _image.jpeg_library():
-        transform = _image.Transform()
+        ways = [_image.Transform()]
         load = _image.load_jpegs
-        return len(files) * _times_per_s(lambda: load(files, transform, threads=threads, max_pixels=PILLOW_PIXEL_LIMIT))
+        return len(files) * _times_per_s(lambda: load(files, ways, threads=threads, max_pixels=PILLOW_PIXEL_LIMIT))
     with ThreadPoolExecutor(threads) as pool:
         return len(files) * _times_per_s(lambda: list(pool.map(_decode, files)))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from coldpress import Extractor, Fingerprint, VectorIndex
+    from coldpress.store import Projection
     from coldpress.types import Modality
 
 
@@ -29,6 +30,10 @@ class Made(Protocol):
     @property
     def description(self) -> Mapping[str, Any]:
         """The arguments of that extractor."""
+
+    @property
+    def projection(self) -> Projection | None:
+        """What the vectors were mapped by, if they were."""
 
     def check(self, fingerprint: Fingerprint) -> None:
         """Refuse another space."""
@@ -52,7 +57,7 @@ def extractor_for(made: Made, model: str | None = None, arch: str | None = None,
     if "model" not in made.description:
         raise ColdpressError(f"the vectors of {made.model} were not made by coldpress embed, nor can a query be")
     moved = {name: value for name, value in (("model", model), ("arch", arch)) if value is not None}
-    arguments = {**made.description, **moved, **options}
+    arguments = {**made.description, "pca": made.projection, **moved, **options}
     with loading(arguments["model"]):
         from coldpress import Extractor
 
@@ -93,7 +98,9 @@ def extractor_for_query(
 
 def embed_output(extractor: Extractor, items: Sequence[Any], output: str) -> npt.NDArray[np.float32]:
     """Embed `items` and keep one output, (N, D)."""
-    dims = extractor.dims
+    dims = {o.name: extractor.dims[o.name] for o in extractor.outputs if not o.dense}
+    if output not in dims:
+        raise ColdpressError(f"output {output!r} is not among those of the vectors: {', '.join(dims)}")
     names = list(dims)
     start = sum(dims[name] for name in names[: names.index(output)])
     return extractor.embed(items)[:, start : start + dims[output]]

@@ -58,11 +58,17 @@ def _counts(summary: Summary) -> dict[str, object]:
 def certificate_line(certificate: Certificate) -> Text:
     """A certificate on one line, green or red."""
     verdict = ("passed", "green") if certificate.passed else ("failed", "red")
+    kept = ""
+    if certificate.stored_dtype is not None:
+        kept = (
+            f"; stored as {certificate.stored_dtype}: mean cosine {certificate.stored_cosine:.6f}, "
+            f"overlap {certificate.stored_overlap:.1%} with what was computed"
+        )
     return Text.assemble(
         verdict,
         f": on {count(certificate.samples, 'item')} mean cosine {certificate.cosine_mean:.6f}, "
         f"lowest {certificate.cosine_min:.6f}, {certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.1%}"
-        " with the fp32 reference",
+        f" with the fp32 reference{kept}",
     )
 
 

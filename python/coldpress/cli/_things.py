@@ -26,7 +26,7 @@ def describe_store(path: str) -> Result:
     from coldpress.types import mode_label
 
     store = EmbeddingStore(path)
-    dims = {name: int(store.output(name).shape[1]) for name in store.outputs}
+    dims = dict(store.dims)
     failed, columns = reasons(store), [name for name, _ in store.manifest.schema or ()]
     data = {
         "kind": "store",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,6 +23,8 @@ class Dtype(str, Enum):
 
     FLOAT16 = "float16"
     FLOAT32 = "float32"
+    INT8 = "int8"
+    BINARY = "binary"
 
 
 class OnError(str, Enum):
@@ -35,10 +37,11 @@ class OnError(str, Enum):
 def embed(
     sources: options.Sources,
     model: Annotated[
-        str,
+        list[str],
         typer.Option(
             metavar="MODEL",
-            help="Model directory, all-MiniLM-L6-v2 (packaged), or a hub id.",
+            help="Model directory, all-MiniLM-L6-v2 (packaged), or a hub id. Repeated: images are decoded once, and "
+            "STORE holds a store for each.",
             show_default=False,
             rich_help_panel="Model",
         ),
@@ -58,9 +61,29 @@ def embed(
     output: Annotated[
         str,
         typer.Option(
-            metavar="NAMES", help="pooled, cls, mean, last, layer:K, or several with commas.", rich_help_panel="Model"
+            metavar="NAMES",
+            help="pooled, cls, mean, last, layer:K, tokens, patches, or several with commas.",
+            rich_help_panel="Model",
         ),
     ] = "pooled",
+    truncate_dim: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Keep the first N numbers of each vector, for Matryoshka models.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
+    pca: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Keep N principal directions of each vector, fitted on the first 2,048 items.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +115,13 @@ def embed(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.", rich_help_panel="Reading")
     ] = False,
-    dtype: Annotated[Dtype, typer.Option(help="How vectors are stored.", rich_help_panel="Store")] = Dtype.FLOAT16,
+    dtype: Annotated[
+        Dtype,
+        typer.Option(
+            help="How vectors are stored; int8 with a scale a row, binary as signs, for search.",
+            rich_help_panel="Store",
+        ),
+    ] = Dtype.FLOAT16,
     shard_rows: Annotated[
         int, typer.Option(metavar="N", min=1, help="Inputs per shard, the unit of resuming.", rich_help_panel="Store")
     ] = 65_536,
@@ -110,48 +139,65 @@ def embed(
     the source has grown: only what is new is embedded. An item that cannot be embedded does not stop the run; the
     store's outcomes say why. Ctrl-C finishes the shard under way.
     """
-    with loading(model):
-        from coldpress import EmbeddingStore, Extractor
+    if len(model) > 1 and (arch, reuse) != (None, None):
+        raise typer.BadParameter("--arch and --reuse are for one model")
+    columns = options.columns(text_column, image_column, key_column, label_column, metadata_column)
+    with loading(", ".join(model)):
+        from coldpress import EmbeddingStore, Extractor, embed_together
+        from coldpress.together import store_names
 
-        extractor = Extractor(
-            model,
-            device=device,
-            precision=precision.value,
-            output=output,
-            prompt=prompt,
-            exif=exif,
-            fast_decode=fast_decode,
-            threads=threads,
-            modality=options.modality_of(model, modality, sources, text_column, image_column, arch=arch),
-            arch=arch,
-        )
+        extractors = [
+            Extractor(
+                name,
+                device=device,
+                precision=precision.value,
+                output=output,
+                prompt=prompt,
+                exif=exif,
+                fast_decode=fast_decode,
+                threads=threads,
+                modality=options.modality_of(name, modality, sources, text_column, image_column, arch=arch),
+                arch=arch,
+                truncate_dim=truncate_dim,
+                pca=pca,
+            )
+            for name in model
+        ]
+    outs = [out] if len(model) == 1 else [f"{out.rstrip('/')}/{name}" for name in store_names(model)]
+    running: dict[str, Any] = {
+        "dtype": dtype.value,
+        "shard_rows": shard_rows,
+        "columns": columns,
+        "limit": limit,
+        "on_error": on_error.value,
+        "retry_failed": retry_failed,
+        "workers": workers,
+    }
     try:
         with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:
-            summary = extractor.run(
-                out,
-                sources,
-                dtype=dtype.value,
-                shard_rows=shard_rows,
-                columns=options.columns(text_column, image_column, key_column, label_column, metadata_column),
-                limit=limit,
-                on_error=on_error.value,
-                retry_failed=retry_failed,
-                reuse=reuse,
-                workers=workers,
-                on_progress=progress,
-                should_stop=stopping,
-            )
+            running |= {"on_progress": progress, "should_stop": stopping}
+            if len(model) == 1:
+                summaries = [extractors[0].run(out, sources, reuse=reuse, **running)]
+            else:
+                summaries = [*embed_together(extractors, out, sources, **running).values()]
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_what_is_safe(out)) from None
-    store = EmbeddingStore(out)
+        raise KeyboardInterrupt(_what_is_safe(outs)) from None
+    stores = [EmbeddingStore(place) for place in outs]
+    interrupted = any(summary.interrupted for summary in summaries)
 
     def render(console: Console) -> None:
-        render_summary(console, summary, store)
-        if not summary.interrupted:
-            console.print(f"\n[dim]Next:[/] coldpress index {out} --out {_index_beside(out)}", soft_wrap=True)
+        for number, (summary, store) in enumerate(zip(summaries, stores, strict=True)):
+            console.print("\n" * (number > 0), end="")
+            render_summary(console, summary, store)
+        if not interrupted:
+            console.print(f"\n[dim]Next:[/] coldpress index {outs[0]} --out {_index_beside(outs[0])}", soft_wrap=True)
 
-    status = stopping.exit_status if summary.interrupted else 0
-    return Result({**summary.to_json(), "failures": first_failures(store)}, render, status=status)
+    data = [
+        {**summary.to_json(), "failures": first_failures(store)}
+        for summary, store in zip(summaries, stores, strict=True)
+    ]
+    status = stopping.exit_status if interrupted else 0
+    return Result(data[0] if len(data) == 1 else {"stores": data, "interrupted": interrupted}, render, status=status)
 
 
 def _index_beside(out: str) -> Path:
@@ -159,14 +205,17 @@ def _index_beside(out: str) -> Path:
     return Path(out.rstrip("/").rpartition("/")[2] if is_url(out) else out).with_suffix(".index")
 
 
-def _what_is_safe(out: str) -> str:
+def _what_is_safe(outs: list[str]) -> str:
     from coldpress import ColdpressError, EmbeddingStore
 
-    try:
-        inputs = EmbeddingStore(out).inputs
-    except ColdpressError:
-        inputs = 0
-    return f"{inputs:,} inputs are safe in {out}; run the same command again to continue from there"
+    safe = []
+    for out in outs:
+        try:
+            inputs = EmbeddingStore(out).inputs
+        except ColdpressError:
+            inputs = 0
+        safe.append(f"{inputs:,} inputs are safe in {out}")
+    return f"{', '.join(safe)}; run the same command again to continue from there"
 
 
 COMMAND = Command(
@@ -177,6 +226,7 @@ COMMAND = Command(
         "coldpress embed photos/ --model facebook/dinov2-small --out photos.store",
         "coldpress embed reviews.csv --label-column stars --model all-MiniLM-L6-v2 --out reviews.store",
         "coldpress embed photos/ --model facebook/dinov2-small --out photos.store --retry-failed",
+        "coldpress embed photos/ --model ./dinov2-small --model ./clip --output pooled,patches --out stores",
         "coldpress embed 's3://bucket/part-*.parquet' --model ./e5-small --prompt 'passage: ' --out s3://bucket/store",
     ),
 )

@@ -87,8 +87,12 @@ def index(
 
 def index_facts(kind: str, metric: str, recall: float) -> dict[str, object]:
     """What matters of an index."""
-    how = "every row is compared" if kind == "exact" else "rows of the nearest clusters are compared"
-    return {"kind": f"{kind} ({how})", "metric": metric, "recall@10": f"{recall:.3f}"}
+    how = {
+        "exact": "every row is compared",
+        "ivf": "rows of the nearest clusters are compared",
+        "binary": "the signs of every row are compared, the nearest ranked by the numbers of the query",
+    }
+    return {"kind": f"{kind} ({how[kind]})", "metric": metric, "recall@10": f"{recall:.3f}"}
 
 
 def _query(store: EmbeddingStore) -> str:

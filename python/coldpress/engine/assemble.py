@@ -7,9 +7,10 @@ from typing import cast
 
 import numpy as np
 
-from coldpress.engine.compute import NOT_FINITE, Computer, Vectors, finite_rows
+from coldpress.engine.compute import NOT_FINITE, Computer
 from coldpress.engine.known import KnownRows, ReusedRows
 from coldpress.engine.sample import Prepared
+from coldpress.engine.vectors import Vectors, finite_rows, joined
 from coldpress.types import Failed, Item, KnownInput, ModelInput, Outcome, Results
 
 
@@ -83,11 +84,8 @@ class Assembler:
         if self._reuse is None or not old:
             return computed
         copied = self._reuse.vectors([row for row in found if row is not None])
-        merged = {}
-        for name, rows in computed.items():
-            merged[name] = np.empty((len(hashes), rows.shape[1]), np.float32)
-            merged[name][fresh], merged[name][old] = rows, copied[name]
-        return merged
+        order = np.argsort([*fresh, *old])
+        return {name: joined([rows, copied[name]])[order] for name, rows in computed.items()}
 
 
 def cut_results(results: Results, at: int) -> list[Results]:

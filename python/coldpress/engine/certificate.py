@@ -7,26 +7,29 @@ vectors stray too far is refused before the first shard is written; ``auto`` tak
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from coldpress.engine.compute import Computer, Vectors
+from coldpress.engine.compute import Computer
 from coldpress.engine.sample import Sample
+from coldpress.engine.vectors import Vectors, first_pooled, rows_of
 from coldpress.errors import CertificateError
-from coldpress.types import Certificate
+from coldpress.store.encoding import decode, encode
+from coldpress.types import Certificate, Rows
 
 MIN_COSINE_MEAN = 0.995
 MIN_OVERLAP = 0.95
 NEIGHBOURS = 10
+MOST_ROWS = 1024
 
 _Matrix = npt.NDArray[np.floating[Any]]
 
 
 def certify(compute: Computer, sample: Sample, reference: Vectors | None = None) -> Certificate:
-    """Compare the vectors of a sample with the reference forward; the first output stands for all.
+    """Compare the vectors of a sample with the reference forward; the first pooled output stands for all.
 
     Parameters
     ----------
@@ -39,9 +42,10 @@ def certify(compute: Computer, sample: Sample, reference: Vectors | None = None)
     Certificate
         Passed or not; see :func:`require`.
     """
-    name = compute.outputs[0].name
-    ours = compute(sample.inputs)[name].astype(np.float64)
-    exact = (reference or compute.reference(sample.exact))[name].astype(np.float64)
+    found = compute(sample.inputs)
+    name = first_pooled(found)
+    ours = thinned(found[name]).astype(np.float64)
+    exact = thinned((reference or compute.reference(sample.exact))[name]).astype(np.float64)
     usable = np.isfinite(exact).all(axis=1)  # an item without a reference fails by itself, see finite_rows
     ours, exact = ours[usable], exact[usable]
     cosine = _cosines(ours, exact) if len(ours) else np.ones(1)
@@ -58,6 +62,25 @@ def certify(compute: Computer, sample: Sample, reference: Vectors | None = None)
         neighbour_overlap=round(overlap, 4),
         passed=mean >= MIN_COSINE_MEAN and overlap >= MIN_OVERLAP,
         layer_precision=dict(sorted(compute.layer_precision.items())),
+    )
+
+
+def thinned(vectors: Rows) -> npt.NDArray[np.float32]:
+    """The vectors to be compared: all of them, or some of the tokens, evenly spread."""
+    rows = rows_of(vectors)
+    return rows[:: -(-len(rows) // MOST_ROWS)] if len(rows) > MOST_ROWS else rows
+
+
+def with_storage(certificate: Certificate, vectors: npt.NDArray[np.float32], dtype: str) -> Certificate:
+    """Add what storing vectors (N, D) as `dtype` costs: mean cosine with what comes back, and neighbours kept."""
+    back = decode(encode(vectors, dtype), dtype, vectors.shape[1]).astype(np.float64)
+    neighbours = min(NEIGHBOURS, len(vectors) - 1)
+    overlap = neighbour_overlap(back, vectors.astype(np.float64), neighbours) if neighbours > 0 else 1.0
+    return replace(
+        certificate,
+        stored_dtype=dtype,
+        stored_cosine=round(float(_cosines(back, vectors.astype(np.float64)).mean()), 7),
+        stored_overlap=round(overlap, 4),
     )
 
 

@@ -11,21 +11,32 @@ from itertools import chain
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from coldpress.engine.plan import batch_inputs
+from coldpress.engine.reduction import Reduction
+from coldpress.engine.vectors import Vectors, joined
 from coldpress.errors import ColdpressError
 from coldpress.models import Backbone, LoadedModel
 from coldpress.models.openvino import Calibrated
 from coldpress.models.workers import single_threaded_workers
 from coldpress.ops import ReferenceMode
-from coldpress.types import Batch, Failed, ImageBatch, ImageInput, MixedBatch, ModelInput, Output, TextBatch, TextInput
+from coldpress.types import (
+    Batch,
+    Failed,
+    ImageBatch,
+    ImageInput,
+    MixedBatch,
+    ModelInput,
+    Output,
+    Ragged,
+    Rows,
+    TextBatch,
+    TextInput,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Vectors = dict[str, npt.NDArray[np.float32]]
 
 NOT_FINITE = Failed("the vector holds NaN or infinity")
 
@@ -61,13 +72,20 @@ class Computer:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
         self.model, self.precision, self.layer_precision = model, precision, dict(layer_precision or {})
         self.outputs, self.device, self.threads = tuple(outputs), device, threads
+        self.reduction = Reduction()
         self.backbone = _prepared(model, device, precision, self.layer_precision, self.outputs)
         self._workers: ThreadPoolExecutor | None = None
         self._worker_count = 0
 
     def __call__(self, inputs: Sequence[ModelInput]) -> Vectors:
-        """Return the vectors (N, D) float32 of N inputs, by output, in order."""
+        """Return the vectors of N inputs, by output, in order."""
         return self._map(lambda batch: self._compute(self.backbone, batch), inputs)
+
+    def reduced(self, reduction: Reduction) -> Computer:
+        """Return the same with reduced vectors, those of the reference included."""
+        made = copy.copy(self)
+        made.reduction = reduction
+        return made
 
     def with_layers(self, names: Iterable[str], other: Computer) -> Computer:
         """Return the same with some layers of another computer of this model; it shares the weights of both."""
@@ -111,15 +129,21 @@ class Computer:
     def _compute(self, backbone: Backbone, batch: Sequence[ModelInput]) -> Vectors:
         with torch.inference_mode():
             vectors = backbone(collate(batch, self.device), self.outputs)
-            return {name: rows.cpu().numpy() for name, rows in vectors.items()}
+            return {output.name: self._rows(output, vectors[output.name], batch) for output in self.outputs}
+
+    def _rows(self, output: Output, rows: torch.Tensor, batch: Sequence[ModelInput]) -> Rows:
+        reduced = self.reduction(output, rows).cpu().numpy()
+        if not output.dense:
+            return reduced
+        counts = [len(one.ids) if isinstance(one, TextInput) else len(rows) // len(batch) for one in batch]
+        return Ragged(reduced, np.array(counts, np.int64))
 
     def _join(self, parts: Sequence[Vectors]) -> Vectors:
-        return {
-            output.name: np.concatenate([part[output.name] for part in parts])
-            if parts
-            else np.empty((0, self.backbone.dim(output)), np.float32)
-            for output in self.outputs
-        }
+        if parts:
+            return {output.name: joined([part[output.name] for part in parts]) for output in self.outputs}
+        dims = self.reduction.dims({output.name: self.backbone.dim(output) for output in self.outputs})
+        none = {name: np.empty((0, dim), np.float32) for name, dim in dims.items()}
+        return {o.name: Ragged(none[o.name], np.empty(0, np.int64)) if o.dense else none[o.name] for o in self.outputs}
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         if self._workers is None or self._worker_count != threads:
@@ -191,12 +215,6 @@ def collate(inputs: Sequence[ModelInput], device: torch.device) -> Batch:
     if any(image.shape != images[0].shape for image in images):
         return MixedBatch(tuple(torch.from_numpy(image).to(device) for image in images))
     return ImageBatch(torch.from_numpy(np.stack(images)).to(device))
-
-
-def finite_rows(vectors: Vectors) -> npt.NDArray[np.bool_]:
-    """Say of each row whether every output of it is finite."""
-    checks = [np.isfinite(rows).all(axis=1) for rows in vectors.values()]
-    return np.asarray(np.logical_and.reduce(checks), dtype=np.bool_)
 
 
 @contextmanager

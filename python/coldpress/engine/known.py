@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from coldpress.engine.vectors import Vectors
 from coldpress.errors import FingerprintMismatch, StoreError
 from coldpress.store import EmbeddingStore
 from coldpress.store.digests import DigestIndex, KeyLog
 from coldpress.store.manifest import Manifest, metadata_file
+from coldpress.store.ragged import RaggedMatrix, open_output
 from coldpress.store.root import Root
 from coldpress.store.tables import opened_table
 from coldpress.types import Fingerprint
@@ -84,6 +85,7 @@ class ReusedRows:
             raise StoreError(
                 f"{path}: cannot be reused: has {found} as {manifest.dtype}, this run needs {dict(dims)} as {dtype}"
             )
+        self._matrices = {o.name: open_output(self.store.root, manifest, o) for o in manifest.outputs}
         self._index, row = DigestIndex(scratch), 0
         for hashes, keys in read_rows(self.store.root, manifest):
             self._index.add(hashes, range(row, row + len(keys)))
@@ -95,11 +97,12 @@ class ReusedRows:
         with self._lock:
             return self._index.find(hashes)
 
-    def vectors(self, rows: Sequence[int]) -> dict[str, npt.NDArray[np.float32]]:
-        """The vectors (N, D) of rows, by output."""
+    def vectors(self, rows: Sequence[int]) -> Vectors:
+        """The vectors of rows, by output."""
+        numbers = np.asarray(rows, np.int64)
         return {
-            name: np.asarray(self.store.output(name)[np.asarray(rows, np.int64)], np.float32)
-            for name in self.store.outputs
+            name: matrix.take(numbers) if isinstance(matrix, RaggedMatrix) else np.asarray(matrix[numbers], np.float32)
+            for name, matrix in self._matrices.items()
         }
 
 

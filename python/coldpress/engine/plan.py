@@ -13,6 +13,9 @@ from coldpress.types import Item, Modality, ModelInput, Output, TextInput
 CHUNK_ITEMS = {"text": 512, "image": 32}
 """Items that travel between the stages at a time: enough to keep every thread busy, few enough to stay small."""
 
+DENSE_CHUNK_TEXTS = 64
+"""Where every token keeps its vector: at most 50 MB of them for texts of 512 tokens and vectors of 384 numbers."""
+
 BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
 """Tokens of text computed at a time, at most.
 
@@ -22,14 +25,19 @@ On a CPU, MiniLM int8 on two threads: 1024 and 2048 take the same CPU time, 512 
 BATCH_IMAGES = {"cpu": 8, "cuda": 128}
 
 
-def parse_outputs(names: str, depth: int) -> tuple[Output, ...]:
-    """Read ``pooled,cls,mean,last,layer:3`` for a backbone of `depth` blocks.
+def parse_outputs(names: str, depth: int, dense: str | None = None) -> tuple[Output, ...]:
+    """Read ``pooled,cls,mean,last,layer:3`` for a backbone of `depth` blocks, and ``tokens`` or ``patches``.
+
+    Parameters
+    ----------
+    dense : what the backbone calls the output that is not pooled; None if it has none.
 
     Raises
     ------
     ColdpressError
-        For an unknown name, a layer that the backbone does not have, or a name given twice.
+        For an unknown name, something that the backbone does not have, or a name given twice.
     """
+    known = ["pooled", "cls", "mean", "last", "layer:K", *([dense] if dense else [])]
     outputs = []
     for name in (part.strip() for part in names.split(",")):
         if match := re.fullmatch(r"layer:(\d+)", name):
@@ -40,19 +48,27 @@ def parse_outputs(names: str, depth: int) -> tuple[Output, ...]:
         elif name in ("pooled", "cls", "mean", "last"):
             pooling = cast(Literal["model", "cls", "mean", "last"], "model" if name == "pooled" else name)
             outputs.append(Output(name, None, pooling))
+        elif name == dense:
+            outputs.append(Output(name, None, "none"))
         else:
-            raise ColdpressError(f"unknown output {name!r}; expected pooled, cls, mean, last or layer:K")
+            raise ColdpressError(f"unknown output {name!r}; this backbone has {', '.join(known)}")
     if len({output.name for output in outputs}) < len(outputs):
         raise ColdpressError(f"output {names!r} names something twice")
     return tuple(outputs)
 
 
-def chunk_items(items: Iterable[Item], modality: Modality, start: int, shard_rows: int) -> Iterator[list[Item]]:
-    """Cut items, numbered from `start`, into chunks that never straddle a shard boundary."""
+def chunk_size(modality: Modality, outputs: Sequence[Output] = ()) -> int:
+    """Items of a chunk."""
+    dense = modality == "text" and any(output.dense for output in outputs)
+    return DENSE_CHUNK_TEXTS if dense else CHUNK_ITEMS[modality]
+
+
+def chunk_items(items: Iterable[Item], size: int, start: int, shard_rows: int) -> Iterator[list[Item]]:
+    """Cut items, numbered from `start`, into chunks of `size` that never straddle a shard boundary."""
     iterator, at = iter(items), start
     while True:
         room = shard_rows - at % shard_rows
-        chunk = list(islice(iterator, min(CHUNK_ITEMS[modality], room)))
+        chunk = list(islice(iterator, min(size, room)))
         if not chunk:
             return
         yield chunk

@@ -7,42 +7,30 @@ range of inputs, so what it holds follows from its inputs, the shards before it 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from coldpress.data import Source
 from coldpress.engine.assemble import Assembler, cut_results
-from coldpress.engine.certificate import certify, require
+from coldpress.engine.certificate import certify, require, thinned, with_storage
 from coldpress.engine.compute import Computer
 from coldpress.engine.heap import Trimmer
 from coldpress.engine.known import KnownRows, ReusedRows
-from coldpress.engine.plan import chunk_items, sample_size
+from coldpress.engine.options import RunOptions
+from coldpress.engine.plan import chunk_items, chunk_size, sample_size
 from coldpress.engine.precision import Choice
 from coldpress.engine.sample import Prepared, take_sample
 from coldpress.engine.stages import Background, Timed, ordered_map
 from coldpress.engine.summary import NOTHING_LEFT, Progress, Summary, bottleneck
 from coldpress.engine.todo import Todo
+from coldpress.engine.vectors import first_pooled
 from coldpress.errors import ItemError
 from coldpress.preprocess import Preprocessor
 from coldpress.store import StoreWriter
 from coldpress.store.digests import as_stored
 from coldpress.types import Failed, Item, KnownHashes, KnownInput, Results
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How to run, as opposed to what to compute. `settling_s` were spent on choosing a precision before."""
-
-    workers: int
-    on_error: str = "skip"
-    retry_failed: bool = False
-    reuse: str | Path | None = None
-    settling_s: float = 0.0
-    on_progress: Callable[[Progress], None] | None = None
-    should_stop: Callable[[], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -65,15 +53,8 @@ class _Counts:
             self.tokens += len(getattr(prepared, "ids", ()))
 
 
-def run(
-    source: Source,
-    preprocess: Preprocessor,
-    compute: Computer,
-    writer: StoreWriter,
-    precision: Choice,
-    options: RunOptions,
-) -> Summary:
-    """Embed what the store does not hold yet, and mark it complete.
+class Run:
+    """One run into one store: embeds what that does not hold yet, and marks it complete.
 
     Raises
     ------
@@ -86,11 +67,6 @@ def run(
     SourceError, StoreError
         If reading or writing fails as a whole; committed shards stay.
     """
-    return _Run(source, preprocess, compute, writer, precision, options)()
-
-
-class _Run:
-    """One run: what its stages share."""
 
     def __init__(
         self,
@@ -115,34 +91,57 @@ class _Run:
         self.todo = Todo(source, writer.root, manifest, preprocess.modality, self.again)
         self.assembler = Assembler(compute, KnownRows(writer.root, manifest), self.reuse)
         self.counts, self.interrupted = _Counts(), False
-        self.drawn = self.written = 0
+        self.drawn = 0
+        self.written = writer.committed_inputs if self.todo.first_pass else 0
         self.seconds: dict[str, float] = {"certify": options.settling_s, "compute": 0.0, "wait_input": 0.0}
+        self.background = Background(self._write)
+        self.trim = Trimmer()
+
+    @property
+    def chunk_size(self) -> int:
+        """Items that it wants at a time."""
+        return chunk_size(self.preprocess.modality, self.compute.outputs)
 
     def __call__(self) -> Summary:
-        modality, shard_rows = self.preprocess.modality, self.writer.shard_rows
+        """Do all of it."""
         before = dict(self.preprocess.seconds)
-        self.written = self.writer.committed_inputs if self.todo.first_pass else 0
-        chunks = Timed(chunk_items(self.todo, modality, self.written, shard_rows))
+        chunks = Timed(chunk_items(self.todo, self.chunk_size, self.written, self.writer.shard_rows))
         prepared = Timed(ordered_map(self._prepare, chunks, self.options.workers))
-        with closing(prepared), Background(self._write) as background:
-            trim = Trimmer()
+        with closing(prepared), self.background:
             for items, inputs in prepared:
-                if self.uncertified:
-                    background.drain()  # a commit under way would write the manifest without the certificate
-                    self._certify(items, inputs)
-                self.interrupted = self._put(background, self._compute(items, inputs))
-                self.drawn += len(items)
-                self._report()
-                trim()
+                self.interrupted = self.step(items, inputs)
                 if self.interrupted:
                     break
-            background.drain()
-            if not self.interrupted:
-                self.writer.finish()
-        prepared_s = {name: seconds - before[name] for name, seconds in self.preprocess.seconds.items()}
+            self.finish()
+        preparing = {name: seconds - before[name] for name, seconds in self.preprocess.seconds.items()}
         self.seconds["wait_input"] = prepared.seconds
-        ends = {"write": background.busy, "wait_write": background.waited}
-        return self._summary({"source": chunks.seconds, **prepared_s, **self.seconds, **ends}, list(prepared_s))
+        return self.summary(chunks.seconds, preparing)
+
+    def step(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> bool:
+        """Compute a chunk and queue it for the store; True if the run is to end there."""
+        if self.uncertified:
+            self.background.drain()  # a commit under way would write the manifest without the certificate
+            self._certify(items, inputs)
+        results = self._compute(items, inputs)
+        if self.unmeasured:
+            self.background.drain()
+            self._measure_storage(results)
+        ends = self._put(results)
+        self.drawn += len(items)
+        self._report()
+        self.trim()
+        return ends
+
+    def finish(self) -> None:
+        """Wait for the writer, and mark the store complete unless the run was interrupted."""
+        self.background.drain()
+        if not self.interrupted:
+            self.writer.finish()
+
+    def summary(self, source_s: float, preparing: Mapping[str, float]) -> Summary:
+        """What the run did; `source_s` and `preparing` are the busy seconds of what came before it."""
+        ends = {"write": self.background.busy, "wait_write": self.background.waited}
+        return self._summary({"source": source_s, **preparing, **self.seconds, **ends}, list(preparing))
 
     def _prepare(self, chunk: list[Item]) -> tuple[list[Item], list[Prepared]]:
         return chunk, prepare_items(self.preprocess, chunk, self.assembler.known)
@@ -169,10 +168,23 @@ class _Run:
         elif any(isinstance(prepared, KnownInput) for prepared in inputs):
             theirs = None if self.reuse is None else self.reuse.store.certificate
             if theirs is not None:
-                self.writer.certificate = theirs
+                self.writer.certificate = replace(theirs, stored_dtype=None)
         self.seconds["certify"] += time.perf_counter() - begin
 
-    def _put(self, background: Background[tuple[Results, bool]], results: Results) -> bool:
+    @property
+    def unmeasured(self) -> bool:
+        """Whether the certificate still lacks what storing costs: it is added with the first rows."""
+        certificate = self.writer.certificate
+        if certificate is None or certificate.stored_dtype is not None:
+            return False
+        return self.assembler.rows > 0 and not self.writer.totals.rows
+
+    def _measure_storage(self, results: Results) -> None:
+        vectors = thinned(results.vectors[first_pooled(results.vectors)])
+        if self.writer.certificate is not None and len(vectors):
+            self.writer.certificate = with_storage(self.writer.certificate, vectors, self.writer.dtype)
+
+    def _put(self, results: Results) -> bool:
         """Queue a chunk, cut where it fills a shard; True if the run is to end there.
 
         Only what is written fills a shard: items that were tried again and failed again must not shift its bounds,
@@ -183,7 +195,7 @@ class _Run:
             self.written += len(part.items)
             self.counts.add(part, self.again)
             shard_ends = self.written % shard_rows == 0
-            background.put((part, shard_ends))
+            self.background.put((part, shard_ends))
             if shard_ends and should_stop is not None and should_stop():
                 return True
         return False

@@ -61,7 +61,7 @@ def layer_costs(quantized: Computer, exact: Computer, inputs: Sequence[ModelInpu
 
 def _one_item(layers: Mapping[str, Linear], exact: Computer, item: ModelInput) -> dict[str, LayerCost]:
     """The costs on one item; nothing for one whose vector is zero or not finite."""
-    output = exact.outputs[0]
+    output = next((output for output in exact.outputs if not output.dense), replace(exact.outputs[0], pooling="mean"))
     whole = replace(output, name="mean of all tokens", pooling="mean")  # so that no layer leaves tokens out
     calls = _calls_of([])
     with torch.inference_mode(mode=False), torch.enable_grad(), ReferenceMode(), calls as seen:

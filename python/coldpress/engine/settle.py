@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coldpress.engine.certificate import Trial, speed, try_mode
-from coldpress.engine.compute import Computer, Vectors
+from coldpress.engine.compute import Computer
 from coldpress.engine.precision import Choice, choose_layers, choose_precision
 from coldpress.engine.sample import Sample
 from coldpress.engine.sensitivity import LayerCost, layer_costs
+from coldpress.engine.vectors import Vectors
 from coldpress.errors import StoreError
 from coldpress.models import Backbone
 from coldpress.store import EmbeddingStore

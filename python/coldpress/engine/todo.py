@@ -61,6 +61,13 @@ class Todo:
         self.passed = self._manifest.inputs
         return self._by_number() if self.passed else self._source.items(0)
 
+    def continues(self) -> bool:
+        """Whether all that remains are the items behind the last committed one."""
+        if not self.first_pass or not self._manifest.inputs:
+            return self.first_pass
+        last = next(self._source.items(self._manifest.inputs - 1), None)
+        return last is not None and last.key == _last_key(self._root, self._manifest)
+
     def _by_number(self) -> Iterator[Item]:
         """Behind the last committed input, if that is still where it was."""
         items = self._source.items(self.passed - 1)

@@ -6,6 +6,7 @@
       index.json                  # format, fingerprint, model, metric, kind, settings; names, sizes and SHA-256 of:
       index-<sha256[:12]>.faiss   # what faiss.write_index writes
       keys-<sha256[:12]>.parquet  # column key; row i is vector i
+      projection-<sha256[:12]>.safetensors  # of vectors made with --pca
 
 The data files are named by their content and ``index.json`` is replaced last, atomically. So whoever opens the
 directory sees the index before or after a save, never a mixture, wherever the save was killed.
@@ -25,11 +26,12 @@ from coldpress.store.files import sha256, sync_file, temporary, write_atomically
 FORMAT = "coldpress-index"
 VERSION = 2
 MANIFEST = "index.json"
-_OURS = re.compile(r"(index|keys)-[0-9a-f]{12}\.(faiss|parquet)|\.(index|keys)\.(faiss|parquet)\.tmp")
+_STEM, _SUFFIX = "(index|keys|projection)", "(faiss|parquet|safetensors)"
+_OURS = re.compile(rf"{_STEM}-[0-9a-f]{{12}}\.{_SUFFIX}|\.{_STEM}\.{_SUFFIX}\.tmp")
 
 
 def save_directory(
-    directory: Path, description: Mapping[str, Any], writers: Mapping[str, Callable[[Path], None]]
+    directory: Path, description: Mapping[str, Any], writers: Mapping[str, Callable[[Path], object]]
 ) -> None:
     """Write one file for each of `writers` (``"index.faiss"``: function of a path), then publish them."""
     try:
@@ -78,7 +80,7 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     return manifest  # type: ignore[no-any-return]
 
 
-def _write_by_content(directory: Path, name: str, write: Callable[[Path], None]) -> dict[str, Any]:
+def _write_by_content(directory: Path, name: str, write: Callable[[Path], object]) -> dict[str, Any]:
     beside = temporary(directory / name)
     write(beside)
     sync_file(beside)

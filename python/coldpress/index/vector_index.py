@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -18,7 +18,9 @@ from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError
 from coldpress.index import files
 from coldpress.index._faiss import faiss_threads, load_faiss
 from coldpress.index.ivf import MIN_ROWS, build_ivf
+from coldpress.index.signs import SignIndex, build_signs
 from coldpress.index.vectors import Floats, Metric, Rows, prepare, prepared_blocks
+from coldpress.store.projection import PROJECTION_NAME, Projection
 from coldpress.types import Fingerprint
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["exact", "ivf"]
+Kind = Literal["exact", "ivf", "binary"]
 Neighbours = tuple[Floats, npt.NDArray[np.object_]]
 
 EXACT_BELOW = 10_000  # rows; below, brute force answers in about a millisecond and there is nothing to tune
@@ -47,8 +49,12 @@ class VectorIndex:
         The model that made them, and the arguments of the :class:`~coldpress.Extractor` that did.
     output : str
         Which output of the store they are.
+    model : str
+        The model that made them.
+    projection : Projection or None
+        What they were mapped by, if they were, for the queries.
     metric : {"cosine", "dot"}
-    kind : {"exact", "ivf"}
+    kind : {"exact", "ivf", "binary"}
     settings : mapping
         How it was built and tuned; always has ``recall_at_10``, and for ``"ivf"`` ``nlist``, ``nprobe`` and more.
 
@@ -71,6 +77,7 @@ class VectorIndex:
         metric: Metric,
         kind: Kind,
         settings: Mapping[str, Any],
+        projection: Projection | None = None,
     ) -> None:
         self._index = faiss_index
         self._keys = keys
@@ -78,6 +85,7 @@ class VectorIndex:
         self.model = model
         self.description = MappingProxyType(dict(description))
         self.output = output
+        self.projection = projection
         self.metric: Metric = metric
         self.kind: Kind = kind
         self.settings = MappingProxyType(dict(settings))
@@ -104,7 +112,8 @@ class VectorIndex:
         kind : {"auto", "exact", "ivf"}
             ``"exact"`` compares with every row. ``"ivf"`` compares with the rows of the nearest clusters, as many
             of them as recall@10 >= 0.95 takes on queries held out from the data. ``"auto"`` is exact below 10,000
-            rows, else ``"ivf"``.
+            rows, else ``"ivf"``. A store of signs (``--dtype binary``) always becomes a ``"binary"`` index: the rows
+            nearest by Hamming distance, ranked by the cosine of the query with their signs, at a bit a dimension.
         metric : {"cosine", "dot"}
             ``"cosine"`` scales rows and queries to unit length; ``"dot"`` takes them as they are.
         output : str, optional
@@ -123,18 +132,22 @@ class VectorIndex:
             raise ColdpressError(f"kind is {kind!r}, expected 'auto', 'exact' or 'ivf'")
         if metric not in ("cosine", "dot"):
             raise ColdpressError(f"metric is {metric!r}, expected 'cosine' or 'dot'")
-        taken = output or store.outputs[0]
-        matrix = store.output(taken)
-        keys = store.keys
-        rows, dim = matrix.shape
+        keys, rows = store.keys, len(store)
         if rows == 0:
             raise ColdpressError("the store holds no vectors, expected at least one: embed something first")
-        chosen: Kind = ("exact" if rows < EXACT_BELOW else "ivf") if kind == "auto" else kind
-        if chosen == "ivf" and rows < MIN_ROWS:
-            raise ColdpressError(f"kind 'ivf' needs at least {MIN_ROWS} rows, got {rows}: use kind='exact'")
+        chosen = _chosen_kind(kind, metric, rows, store.dtype)
+        name = output or store.default_output
+        if name in store.ragged:
+            raise ColdpressError(
+                f"output {name!r} has a matrix for every item, expected one vector: index a pooled output"
+            )
+        matrix = store.bits(name) if chosen == "binary" else store.output(name)
+        dim = store.dims[name]
         settings: dict[str, Any] = {"recall_at_10": 1.0}
         with faiss_threads(threads) as faiss:
-            if chosen == "exact":
+            if chosen == "binary":
+                index = build_signs(faiss, matrix, dim)
+            elif chosen == "exact":
                 index = faiss.IndexFlatIP(dim)
                 for _, block in prepared_blocks(matrix, metric, keys):
                     index.add(block)
@@ -144,10 +157,11 @@ class VectorIndex:
         return cls(
             index,
             keys.to_arrow(),
-            fingerprint=_of_output(store.fingerprint, taken),
+            fingerprint=_of_output(store.fingerprint, name),
             model=store.model,
             description=store.description,
-            output=taken,
+            output=name,
+            projection=store.projection,
             metric=metric,
             kind=chosen,
             settings=settings,
@@ -164,7 +178,11 @@ class VectorIndex:
         """
         manifest, paths = files.open_directory(Path(directory), verify=verify)
         try:
-            index = load_faiss().read_index(str(paths["index.faiss"]))
+            faiss, path = load_faiss(), str(paths["index.faiss"])
+            if manifest["kind"] == "binary":
+                index = SignIndex(faiss, faiss.read_index_binary(path), manifest["dim"])
+            else:
+                index = faiss.read_index(path)
             keys = pq.read_table(paths["keys.parquet"])["key"].combine_chunks()
             opened = cls(
                 index,
@@ -176,8 +194,9 @@ class VectorIndex:
                 metric=manifest["metric"],
                 kind=manifest["kind"],
                 settings=manifest["settings"],
+                projection=Projection.from_bytes(kept.read_bytes()) if (kept := paths.get(PROJECTION_NAME)) else None,
             )
-        except (RuntimeError, KeyError, pa.ArrowException) as error:
+        except (RuntimeError, KeyError, ValueError, pa.ArrowException) as error:
             raise StoreError(f"{directory} is damaged ({error}): build the index again") from error
         if (index.ntotal, index.d, len(keys)) != (manifest["rows"], manifest["dim"], manifest["rows"]):
             raise StoreError(
@@ -209,18 +228,20 @@ class VectorIndex:
 
         def write_index(path: Path) -> None:
             try:
-                faiss.write_index(self._index, str(path))
+                if self.kind == "binary":
+                    self._index.write(str(path))
+                else:
+                    faiss.write_index(self._index, str(path))
             except RuntimeError as error:  # how faiss reports a full disk
                 raise OSError(str(error)) from error
 
-        files.save_directory(
-            Path(directory),
-            description,
-            {
-                "index.faiss": write_index,
-                "keys.parquet": lambda path: pq.write_table(pa.table({"key": self._keys}), path),
-            },
-        )
+        writers: dict[str, Callable[[Path], object]] = {
+            "index.faiss": write_index,
+            "keys.parquet": lambda path: pq.write_table(pa.table({"key": self._keys}), path),
+        }
+        if (projection := self.projection) is not None:
+            writers[PROJECTION_NAME] = lambda path: path.write_bytes(projection.to_bytes())
+        files.save_directory(Path(directory), description, writers)
 
     def search(self, vectors: npt.ArrayLike, k: int = 10, *, threads: int | None = None) -> Neighbours:
         """The `k` rows nearest to each query.
@@ -337,3 +358,19 @@ def _of_output(fingerprint: Fingerprint, output: str) -> Fingerprint:
     if output == "pooled" or "space" not in fingerprint.fields:
         return fingerprint
     return Fingerprint({name: value for name, value in fingerprint.fields.items() if name != "space"})
+
+
+def _chosen_kind(asked: str, metric: Metric, rows: int, dtype: str) -> Kind:
+    """How to find neighbours among so many rows of this dtype."""
+    if dtype == "binary":
+        if asked != "auto" or metric != "cosine":
+            raise ColdpressError(
+                f"the store holds one bit a dimension (binary), which kind {asked!r} with metric {metric!r} cannot "
+                "index: leave both at their defaults, or embed with --dtype int8"
+            )
+        return "binary"
+    if asked == "ivf" and rows < MIN_ROWS:
+        raise ColdpressError(f"kind 'ivf' needs at least {MIN_ROWS} rows, got {rows}: use kind='exact'")
+    if asked != "auto":
+        return cast(Kind, asked)
+    return "exact" if rows < EXACT_BELOW else "ivf"

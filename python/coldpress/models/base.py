@@ -36,6 +36,7 @@ class Backbone(nn.Module, ABC):
     pooling, normalize : what the model's own files say about turning tokens into a vector.
     precisions : arithmetic it can be prepared for.
     calibrated : those of them that need a sample of the data first.
+    dense : what the output is called that is a vector for every token, where it has one.
     batch_parallel : on a CPU, several threads may compute a batch each at once.
     prepared : the one it was prepared for.
     layer_precision : what some of its layers were prepared for instead, by name.
@@ -49,6 +50,7 @@ class Backbone(nn.Module, ABC):
     normalize: bool
     precisions: tuple[str, ...] = ("fp32",)
     calibrated: tuple[str, ...] = ()
+    dense: str | None = None
     batch_parallel: bool = True
     prepared: str | None = None
     layer_precision: Mapping[str, str] = MappingProxyType({})
@@ -59,7 +61,10 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
-        """Return each output as (B, D) float32. Row b depends on item b alone, bit for bit (on one device)."""
+        """Return each output as (B, D) float32. Row b depends on item b alone, bit for bit (on one device).
+
+        Of a dense output the rows of all items are one below the other, (T, D).
+        """
 
     def dim(self, output: Output) -> int:
         """Return D of an output."""
@@ -162,8 +167,12 @@ def pool_tokens(
 ) -> torch.Tensor:
     """Pool packed tokens (T, D) as `output` asks, or take them as they are where there is one a sequence (B, D).
 
-    A mean leaves out the first `prefix` tokens of equal sequences.
+    A mean, or what is not pooled, leaves out the first `prefix` tokens of equal sequences.
     """
+    if prefix and output.dense:
+        return tokens.view(len(cu_seqlens) - 1, -1, tokens.shape[1])[:, prefix:].flatten(0, 1).contiguous()
+    if output.pooling == "none":
+        return tokens.contiguous()
     pooling = backbone.pooling if output.pooling == "model" else output.pooling
     if len(tokens) == len(cu_seqlens) - 1:  # see run_blocks
         cu_seqlens = torch.arange(len(tokens) + 1, dtype=torch.int32, device=tokens.device)

@@ -77,6 +77,7 @@ class Encoder(Backbone):
     """The encoder without its task heads."""
 
     modality = "text"
+    dense = "tokens"
     precisions = ("fp32", "int16", "int8")
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -55,6 +55,7 @@ class TextTower(Backbone):
     """The encoder with its projection."""
 
     modality = "text"
+    dense = "tokens"
     pooling: ops.Pooling = "last"
     normalize = False
     precisions = ("fp32", "int16", "int8")

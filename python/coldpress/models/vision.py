@@ -109,6 +109,7 @@ class VisionTower(Backbone):
     """The encoder without its task heads."""
 
     modality = "image"
+    dense = "patches"
     normalize = False
     precisions = ("fp32", "int16", "int8")
 

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from coldpress.preprocess.patches import fit_patches
+from coldpress.preprocess.resize import centre_crop, resize_with_pillow, resized_size
 from coldpress.types import Content, Failed, FileRef, ImageInput, ImageSpec, KnownHashes, KnownInput
 
 try:
@@ -39,14 +39,22 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
     """An encoded image, not looked at yet."""
 
     data: bytes
     content_hash: str
 
 
-Source = _File | Image.Image | Pixels
+@dataclass(frozen=True, slots=True)
+class DecodedFile:
+    """The same as RGB (height, width, 3)."""
+
+    pixels: Pixels
+    content_hash: str
+
+
+Source = File | DecodedFile | Image.Image | Pixels
 Loaded = ImageInput | KnownInput | Failed
 
 PILLOW_PIXEL_LIMIT = 89_478_485
@@ -96,8 +104,8 @@ class ImagePreprocessor:
         self.max_pixels = max_pixels
         self.seconds: dict[str, float] = {"read": 0.0, "decode": 0.0, "resize": 0.0}
         self._lock = threading.Lock()
-        self._keeps_shape = spec.resize is not None and spec.resize[0] == "patches"
-        self._transform = None if _image is None else _native_transform(spec)
+        self.keeps_shape = spec.resize is not None and spec.resize[0] == "patches"
+        self.transform = None if _image is None else _native_transform(spec)
 
     @cached_property
     def exact(self) -> ImagePreprocessor:
@@ -123,86 +131,74 @@ class ImagePreprocessor:
 
         With `known`, an image whose content hash is known comes back as `KnownInput`: not decoded, if it was encoded.
         """
-        with self._spending("read"):
-            sources = [_read(content) for content in contents]
-            done: dict[int, Loaded] = _known_files(sources, known)
-        done |= self._load_jpegs({i: source for i, source in enumerate(sources) if i not in done})
+        with self.spending("read"):
+            sources = [read_image(content) for content in contents]
+            done: dict[int, Loaded] = known_files(sources, known)
+        (natively,) = load_jpegs([self], {i: source for i, source in enumerate(sources) if i not in done})
+        done |= natively
         rest = [i for i in range(len(sources)) if i not in done]
         done.update(zip(rest, self._load_others([sources[i] for i in rest], known), strict=True))
         return [done[i] for i in range(len(sources))]
 
     @contextmanager
-    def _spending(self, step: str) -> Iterator[None]:
+    def spending(self, step: str) -> Iterator[None]:
+        """Add the time within to a step."""
         begin = time.perf_counter()
         try:
             yield
         finally:
-            self._spend({step: time.perf_counter() - begin})
+            self.spend({step: time.perf_counter() - begin})
 
-    def _spend(self, seconds: Mapping[str, float]) -> None:
+    def spend(self, seconds: Mapping[str, float]) -> None:
+        """Add to the busy time of steps."""
         with self._lock:
             for step, spent in seconds.items():
                 self.seconds[step] += spent
 
-    def _load_jpegs(self, sources: Mapping[int, Source | Failed]) -> dict[int, Loaded]:
-        """What the compiled decoder makes of the JPEG files among the sources, by position."""
-        if self._transform is None:
-            return {}
-        jpegs = {i: s for i, s in sources.items() if isinstance(s, _File) and s.data.startswith(b"\xff\xd8")}
-        if self.spec.exif:
-            with self._spending("decode"):
-                jpegs = {i: jpeg for i, jpeg in jpegs.items() if not _may_be_turned(jpeg.data)}
-        groups = [jpegs] if not self._keeps_shape else [{i: jpeg} for i, jpeg in jpegs.items()]
-        return dict(chain.from_iterable(map(self._load_group, groups)))
-
-    def _load_group(self, jpegs: Mapping[int, _File]) -> Iterator[tuple[int, Loaded]]:
-        """Decode JPEG files with one transform; one alone where every image has a size of its own."""
-        transform = self._transform
-        if self._keeps_shape and (sides := _sides(next(iter(jpegs.values())).data)):
-            transform = self._transform_to(resized_size(self.spec, *sides))
-        elif self._keeps_shape:
-            return
-        pixels, declined, (decoding, resizing) = _image.load_jpegs(
-            [jpeg.data for jpeg in jpegs.values()], transform, threads=self.threads, max_pixels=self.max_pixels
-        )
-        self._spend({"decode": decoding, "resize": resizing})
-        for (i, jpeg), image, reason in zip(jpegs.items(), pixels, declined, strict=True):
-            if image is not None and not reason:
-                yield i, ImageInput(image, jpeg.content_hash)
+    def transform_of(self, file: bytes) -> _image.Transform | None:
+        """How the compiled part resizes a JPEG file; None where that is for Pillow to find out."""
+        if not self.keeps_shape:
+            return self.transform
+        sides = _sides(file)
+        return None if sides is None else self._transform_to(resized_size(self.spec, *sides))
 
     def _transform_to(self, size: tuple[int, int]) -> _image.Transform:
         return _native_transform(replace(self.spec, resize=("exact", *size)))
 
     def _load_others(self, sources: Sequence[Source | Failed], known: KnownHashes | None) -> list[Loaded]:
         if self.threads == 1 or len(sources) < 2:
-            return [self._load(source, known) for source in sources]
+            return [self.load(source, known) for source in sources]
         with ThreadPoolExecutor(min(self.threads, len(sources))) as pool:
-            return list(pool.map(self._load, sources, repeat(known)))
+            return list(pool.map(self.load, sources, repeat(known)))
 
-    def _load(self, source: Source | Failed, known: KnownHashes | None) -> Loaded:
+    def load(self, source: Source | Failed, known: KnownHashes | None) -> Loaded:
+        """What becomes of one image without the compiled decoder."""
         if isinstance(source, Failed):
             return source
         try:
-            with self._spending("decode"):
-                pixels, size = self._decode(source)
-            if isinstance(source, _File):
+            with self.spending("decode"):
+                pixels, size = self.decode(source)
+            if isinstance(source, File | DecodedFile):
                 content_hash = source.content_hash
             else:
-                with self._spending("read"):
+                with self.spending("read"):
                     content_hash = hash_image(pixels)
                     if known is not None and known([content_hash])[0]:
                         return KnownInput(content_hash)
-            with self._spending("resize"):
+            with self.spending("resize"):
                 return ImageInput(self._resize(pixels, size), content_hash)
         except Exception as error:  # decoders of damaged files raise anything from struct.error to ValueError
             return Failed(_reason(error, source))
 
-    def _decode(self, source: Source) -> tuple[Pixels, tuple[int, int]]:
+    def decode(self, source: Source) -> tuple[Pixels, tuple[int, int]]:
         """The whole image as RGB (height, width, 3), and the (height, width) to resize it to."""
         if isinstance(source, np.ndarray):
             self._check_size(*_array_size(source))
             pixels = source if source.shape[2:] == (3,) else np.asarray(Image.fromarray(source).convert("RGB"))
-        elif isinstance(source, _File):
+        elif isinstance(source, DecodedFile):
+            self._check_size(*source.pixels.shape[:2])
+            pixels = source.pixels
+        elif isinstance(source, File):
             with Image.open(BytesIO(source.data)) as image:
                 if self.spec.fast_decode and (size := self._shrink(image, source.data)):
                     return np.asarray(image.convert("RGB")), size
@@ -236,52 +232,54 @@ class ImagePreprocessor:
                 )
 
     def _resize(self, pixels: Pixels, size: tuple[int, int]) -> Pixels:
-        if self._transform is not None:
-            transform = self._transform
+        if self.transform is not None:
+            transform = self.transform
             if transform.resized(*pixels.shape[:2]) != size:  # it has its own, or was decoded at a smaller one
                 transform = self._transform_to(size)
             return _image.resize(np.ascontiguousarray(pixels), transform)
-        resized = _resize_with_pillow(pixels, size, self.spec.resample)
+        resized = resize_with_pillow(pixels, size, self.spec.resample)
         return resized if self.spec.crop is None else centre_crop(resized, self.spec.crop, self.spec.crop_rounding)
 
 
-def resized_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
-    """(height, width) after the resize of `spec`, before its crop: what Hugging Face and torchvision compute."""
-    match spec.resize:
-        case ("exact", exact_height, exact_width):
-            return int(exact_height), int(exact_width)
-        case ("shortest_edge", edge) if width <= height:
-            return int(edge * height / width), int(edge)
-        case ("shortest_edge", edge):
-            return int(edge), int(edge * width / height)
-        case ("patches", side, most):
-            return fit_patches(height, width, side, most)
-        case _:
-            return height, width
+def load_jpegs(ways: Sequence[ImagePreprocessor], sources: Mapping[int, Source | Failed]) -> list[dict[int, Loaded]]:
+    """What the compiled decoder makes of the JPEG files among the sources, for each way by position.
+
+    It decodes once, as the first way has it decoded; the others must agree with that one.
+    """
+    first = ways[0]
+    if first.transform is None:
+        return [{} for _ in ways]
+    jpegs = {i: s for i, s in sources.items() if isinstance(s, File) and s.data.startswith(b"\xff\xd8")}
+    if first.spec.exif:
+        with first.spending("decode"):
+            jpegs = {i: jpeg for i, jpeg in jpegs.items() if not _may_be_turned(jpeg.data)}
+    alone = any(way.keeps_shape for way in ways)  # then each image has a size of its own
+    groups = [{i: jpeg} for i, jpeg in jpegs.items()] if alone else [jpegs]
+    loaded = [_load_group(ways, group) for group in groups if group]
+    return [dict(chain.from_iterable(part[k].items() for part in loaded)) for k in range(len(ways))]
 
 
-def centre_crop(pixels: Pixels, size: tuple[int, int], rounding: str = "down") -> Pixels:
-    """The central (height, width) of an image; one that is smaller is surrounded by zeros."""
-    spare = [have - want for have, want in zip(pixels.shape[:2], size, strict=True)]
-    top, left = (s // 2 + int(rounding == "even" and s > 0 and s % 4 == 3) for s in spare)
-    kept = pixels[max(top, 0) : top + size[0], max(left, 0) : left + size[1]]
-    result = np.zeros((*size, 3), np.uint8)
-    y, x = max(-top, 0), max(-left, 0)
-    result[y : y + kept.shape[0], x : x + kept.shape[1]] = kept
-    return result
+def _load_group(ways: Sequence[ImagePreprocessor], jpegs: Mapping[int, File]) -> list[dict[int, Loaded]]:
+    """Decode JPEG files that each way resizes alike."""
+    first, example = ways[0], next(iter(jpegs.values()))
+    transforms = [transform for way in ways if (transform := way.transform_of(example.data)) is not None]
+    if len(transforms) < len(ways):
+        return [{} for _ in ways]
+    made, declined, (decoding, resizing) = _image.load_jpegs(
+        [jpeg.data for jpeg in jpegs.values()], transforms, threads=first.threads, max_pixels=first.max_pixels
+    )
+    first.spend({"decode": decoding, "resize": resizing})
+    return [
+        {
+            i: ImageInput(image, jpeg.content_hash)
+            for (i, jpeg), image, reason in zip(jpegs.items(), pixels, declined, strict=True)
+            if image is not None and not reason
+        }
+        for pixels in made
+    ]
 
 
-def _resize_with_pillow(pixels: Pixels, size: tuple[int, int], resample: str) -> Pixels:
-    """Resize one axis after the other, in the order of Pillow 13 whatever version is installed."""
-    (height, width), (new_height, new_width) = pixels.shape[:2], size
-    image, resampling = Image.fromarray(pixels), Image.Resampling[resample.upper()]
-    if resampling is not Image.Resampling.NEAREST:
-        vertical_first = height - new_height > 2 * max(width - new_width, 0)
-        image = image.resize((width, new_height) if vertical_first else (new_width, height), resampling)
-    return np.asarray(image.resize((new_width, new_height), resampling))
-
-
-def _read(content: Content) -> Source | Failed:
+def read_image(content: Content) -> Source | Failed:
     """A file's bytes with their hash; images in memory as they are."""
     try:
         if isinstance(content, str):
@@ -296,13 +294,13 @@ def _read(content: Content) -> Source | Failed:
     except Exception as error:  # every fsspec backend has exceptions of its own
         return Failed(f"cannot read: {_first_line(error)}")
     if isinstance(data, bytes):
-        return _File(data, hash_image(data)) if data else Failed("empty file")
+        return File(data, hash_image(data)) if data else Failed("empty file")
     return data if isinstance(data, (Image.Image, np.ndarray)) else Failed(f"{type(data).__name__} is not an image")
 
 
-def _known_files(sources: Sequence[Source | Failed], known: KnownHashes | None) -> dict[int, Loaded]:
+def known_files(sources: Sequence[Source | Failed], known: KnownHashes | None) -> dict[int, Loaded]:
     """Those among the files whose content hash is known, by position."""
-    files = {i: source.content_hash for i, source in enumerate(sources) if isinstance(source, _File)}
+    files = {i: source.content_hash for i, source in enumerate(sources) if isinstance(source, File)}
     if known is None or not files:
         return {}
     found = zip(files.items(), known(list(files.values())), strict=True)
@@ -356,7 +354,7 @@ def _reason(error: Exception, source: Source) -> str:
     text = _first_line(error)
     if isinstance(error, _RejectedError):
         return text
-    if isinstance(error, UnidentifiedImageError) and isinstance(source, _File):
+    if isinstance(error, UnidentifiedImageError) and isinstance(source, File):
         return f"not an image (first bytes {source.data[:8].hex(' ')})"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"too large: {text}"

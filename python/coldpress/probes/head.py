@@ -25,6 +25,7 @@ from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError
 from coldpress.probes.evaluate import Label
 from coldpress.probes.features import block_rows, checked
 from coldpress.store.files import write_atomically
+from coldpress.store.projection import Projection
 from coldpress.types import Fingerprint
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ FORMAT = "coldpress-head"
 VERSION = 2
 WEIGHTS = "head.safetensors"
 DESCRIPTION = "head.json"
+_PROJECTION = "projection."
 
 Weights = npt.NDArray[np.float64]
 
@@ -56,6 +58,8 @@ class Head:
         The model that made those vectors, and the arguments of the :class:`~coldpress.Extractor` that did.
     mean, scale : ndarray, shape (D,), float64, or None
         Where the features were standardised: ``(vector - mean) / scale``.
+    projection : Projection or None
+        What the vectors were mapped by, if they were.
     report : mapping
         How it was trained and what the test part said, as plain JSON values.
 
@@ -75,6 +79,7 @@ class Head:
     mean: Weights | None = None
     scale: Weights | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
+    projection: Projection | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -169,9 +174,11 @@ class Head:
             "fingerprint": dict(self.fingerprint.fields),
             "report": dict(self.report),
         }
-        tensors = {"coef": self.coef, "intercept": self.intercept}
+        tensors: dict[str, npt.NDArray[Any]] = {"coef": self.coef, "intercept": self.intercept}
         if self.mean is not None and self.scale is not None:
             tensors |= {"mean": self.mean, "scale": self.scale}
+        if self.projection is not None:
+            tensors |= {f"{_PROJECTION}{name}": matrix for name, matrix in self.projection.components.items()}
         text = json.dumps(header, indent=2, sort_keys=True)
         target = Path(directory)
         try:
@@ -202,8 +209,10 @@ class Head:
                 raise StoreError(
                     f"{path} has format {found}, expected {(FORMAT, VERSION)}: use the coldpress it is from"
                 )
+            components = {n.removeprefix(_PROJECTION): t for n, t in tensors.items() if n.startswith(_PROJECTION)}
             head = cls(
-                **tensors,
+                **{name: tensor for name, tensor in tensors.items() if not name.startswith(_PROJECTION)},
+                projection=Projection(components) if components else None,
                 classes=tuple(header["classes"]),
                 C=header["C"],
                 fingerprint=Fingerprint(header["fingerprint"]),

@@ -253,6 +253,7 @@ def _train(
         description=store.description,
         mean=mean,
         scale=scale,
+        projection=store.projection,
     )
     return head, candidates, converged
 

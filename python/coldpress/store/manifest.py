@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from coldpress.errors import StoreError
+from coldpress.store.encoding import DTYPES, OFFSETS, Part, parts
 from coldpress.store.root import Root
 from coldpress.types import Certificate, Fingerprint
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_NAME = "coldpress-store"
 FORMAT_VERSION = 1
-DTYPES = ("float16", "float32")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOutput:
-    """One matrix of the store: its name, width, and sub-directory of ``embeddings/`` (empty for an only output)."""
+    """Vectors of the store: their name, width, and sub-directory of ``embeddings/`` (empty for an only output).
+
+    Of a `ragged` one each item has a matrix instead of a vector: several rows, those that its offsets tell.
+    """
 
     name: str
     dim: int
     directory: str
+    ragged: bool = False
+
+    def parts(self, dtype: str) -> tuple[Part, ...]:
+        """The arrays it is stored in, those of its rows first."""
+        return (*parts(dtype, self.dim), OFFSETS) if self.ragged else parts(dtype, self.dim)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        values: dict[str, Any] = {"name": self.name, "dim": self.dim, "directory": self.directory}
+        return values | {"ragged": True} if self.ragged else values
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +120,7 @@ class Manifest:
             "certificate": None if self.certificate is None else self.certificate.to_json(),
             "dtype": self.dtype,
             "shard_rows": self.shard_rows,
-            "outputs": [asdict(output) for output in self.outputs],
+            "outputs": [output.to_json() for output in self.outputs],
             "metadata_schema": None if self.schema is None else [list(column) for column in self.schema],
             "passes": self.passes,
             "complete": self.complete,
@@ -145,7 +158,7 @@ class Manifest:
                 raise ValueError(f"output directory {output.directory!r}, expected a plain name")
         for number, shard in enumerate(self.shards):
             # Only names of our own making are ever opened: a manifest cannot point out of its store.
-            expected = {*shard_files(self.outputs, number)[:-1], outcomes_file(number, _generation(shard.outcomes))}
+            expected = {*shard_files(self, number)[:-1], outcomes_file(number, _generation(shard.outcomes))}
             if set(shard.files) != expected:
                 raise ValueError(f"shard {number} lists {sorted(shard.files)}")
             counts = (shard.inputs, shard.rows, shard.failed, shard.duplicates)
@@ -158,9 +171,9 @@ def _shard(values: Mapping[str, Any]) -> Shard:
     return Shard(**{**values, "files": files})
 
 
-def plan_outputs(dims: Mapping[str, int]) -> tuple[StoredOutput, ...]:
-    """Give every output a directory: none for a single one, else its name made safe for any file system."""
-    if len(dims) == 1:
+def plan_outputs(dims: Mapping[str, int], ragged: Collection[str] = ()) -> tuple[StoredOutput, ...]:
+    """Give every output a directory: none for a single one of vectors, else its name made safe for any file system."""
+    if len(dims) == 1 and not ragged:
         return tuple(StoredOutput(name, dim, "") for name, dim in dims.items())
     outputs: list[StoredOutput] = []
     taken: set[str] = set()
@@ -170,14 +183,13 @@ def plan_outputs(dims: Mapping[str, int]) -> tuple[StoredOutput, ...]:
         while directory.lower() in taken:
             directory, suffix = f"{safe}-{suffix}", suffix + 1
         taken.add(directory.lower())
-        outputs.append(StoredOutput(name, dim, directory))
+        outputs.append(StoredOutput(name, dim, directory, name in ragged))
     return tuple(outputs)
 
 
-def matrix_file(output: StoredOutput, number: int) -> str:
-    """Relative path of the vectors of shard `number`."""
-    part = f"part-{number:05d}.npy"
-    return f"embeddings/{output.directory}/{part}" if output.directory else f"embeddings/{part}"
+def matrix_file(output: StoredOutput, part: Part, number: int) -> str:
+    """Relative path of one array of the vectors of shard `number`."""
+    return "/".join(filter(None, [part.folder, output.directory, f"part-{number:05d}.npy"]))
 
 
 def metadata_file(number: int) -> str:
@@ -200,9 +212,10 @@ def _generation(name: str) -> int:
     return int(match[1] or 0) if match else 0
 
 
-def shard_files(outputs: Sequence[StoredOutput], number: int) -> list[str]:
+def shard_files(manifest: Manifest, number: int) -> list[str]:
     """Every file of a new shard `number`, its outcomes last."""
-    return [*(matrix_file(output, number) for output in outputs), metadata_file(number), outcomes_file(number)]
+    arrays = [matrix_file(o, part, number) for o in manifest.outputs for part in o.parts(manifest.dtype)]
+    return [*arrays, metadata_file(number), outcomes_file(number)]
 
 
 def write_manifest(root: Root, manifest: Manifest) -> None:

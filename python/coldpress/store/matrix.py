@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from coldpress.errors import StoreError
-from coldpress.store.manifest import Manifest, StoredOutput, matrix_file
+from coldpress.store.encoding import decode
 from coldpress.store.root import Root
 
 Matrix = npt.NDArray[Any]
+
+_DECODED_ROWS = 16_384
 
 
 class ShardedMatrix:
@@ -139,25 +141,70 @@ class ShardedMatrix:
         return out
 
 
+class DecodedMatrix:
+    """A read-only float32 matrix (N, D) of vectors stored otherwise, decoded when they are asked for.
+
+    Rows are chosen as in `ShardedMatrix`; everything that comes back is a copy. `stored` has the arrays (N, width) as
+    they are: of int8 the bytes and the scales (N, 1).
+    """
+
+    ndim = 2
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, stored: Sequence[ShardedMatrix], kind: str, dim: int) -> None:
+        self.stored, self._kind, self._dim = tuple(stored), kind, dim
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return len(self), self._dim
+
+    @property
+    def nbytes(self) -> int:
+        """What all rows take on disk."""
+        return sum(array.nbytes for array in self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored[0])
+
+    def __repr__(self) -> str:
+        return f"DecodedMatrix({len(self):,} x {self._dim} {self._kind})"
+
+    def __getitem__(self, index: Any) -> Matrix:
+        if isinstance(index, tuple):
+            if len(index) != 2 or not isinstance(index[1], slice):
+                raise TypeError("expected matrix[rows] or matrix[rows, start:stop]")
+            return self[index[0]][..., index[1]]
+        return decode(tuple(array[index] for array in self.stored), self._kind, self._dim)
+
+    def __iter__(self) -> Iterator[Matrix]:
+        for block in self.blocks(1024):
+            yield from block
+
+    def __array__(
+        self,
+        dtype: npt.DTypeLike | None = None,
+        copy: bool | None = None,  # noqa: FBT001 (numpy's protocol)
+    ) -> Matrix:
+        if copy is False:
+            raise ValueError("a matrix that is decoded cannot become an array without a copy")
+        out = np.empty(self.shape, dtype=self.dtype if dtype is None else dtype)
+        for start in range(0, len(self), _DECODED_ROWS):
+            out[start : start + _DECODED_ROWS] = self[start : start + _DECODED_ROWS]
+        return out
+
+    def blocks(self, rows: int) -> Iterator[Matrix]:
+        """All rows in order, `rows` at a time (the last block may be shorter)."""
+        return iter_blocks(self, rows)
+
+
+VectorMatrix = ShardedMatrix | DecodedMatrix | Matrix
+
+
 def _map_shard(
     root: Root, names: Sequence[str], rows: Sequence[int], dim: int, dtype: np.dtype[Any], number: int
 ) -> Matrix:
     return map_matrix(root, names[number], rows[number], dim, dtype).view(np.ndarray)
-
-
-def open_output(root: Root, manifest: Manifest, output: StoredOutput) -> ShardedMatrix | Matrix:
-    """The committed vectors of one output: the mapped file where there is one shard, else a matrix over all."""
-    if not manifest.shards:
-        return np.empty((0, output.dim), dtype=manifest.dtype)
-    if len(manifest.shards) == 1:
-        return map_matrix(root, matrix_file(output, 0), manifest.shards[0].rows, output.dim, manifest.dtype)
-    return all_shards(root, manifest, output)
-
-
-def all_shards(root: Root, manifest: Manifest, output: StoredOutput) -> ShardedMatrix:
-    """The same as a matrix over any number of shards, none of which is opened before a row of it is wanted."""
-    names = [matrix_file(output, number) for number in range(len(manifest.shards))]
-    return ShardedMatrix(root, names, [shard.rows for shard in manifest.shards], output.dim, manifest.dtype)
 
 
 def map_matrix(root: Root, name: str, rows: int, dim: int, dtype: npt.DTypeLike) -> np.memmap[Any, Any]:
@@ -174,7 +221,7 @@ def map_matrix(root: Root, name: str, rows: int, dim: int, dtype: npt.DTypeLike)
     return matrix
 
 
-def iter_blocks(matrix: ShardedMatrix | Matrix, rows: int) -> Iterator[Matrix]:
+def iter_blocks(matrix: VectorMatrix, rows: int) -> Iterator[Matrix]:
     """Consecutive blocks of `rows` rows of any matrix that can be sliced."""
     if rows < 1:
         raise ValueError(f"rows is {rows}, expected at least 1")

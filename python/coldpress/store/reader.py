@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 from coldpress.errors import StoreError
 from coldpress.store.files import sha256
 from coldpress.store.keys import Keys
-from coldpress.store.manifest import Manifest, check_sizes, metadata_file, read_manifest
-from coldpress.store.matrix import Matrix, ShardedMatrix, iter_blocks, open_output
+from coldpress.store.manifest import Manifest, StoredOutput, check_sizes, metadata_file, read_manifest
+from coldpress.store.matrix import Matrix, ShardedMatrix, VectorMatrix, iter_blocks
+from coldpress.store.projection import Projection, read_projection
+from coldpress.store.ragged import RaggedMatrix, open_output, open_part
 from coldpress.store.root import Root, open_root
 from coldpress.store.tables import opened_table
 from coldpress.types import Certificate, Fingerprint
@@ -80,6 +82,12 @@ class EmbeddingStore:
         """How close the vectors are to the fp32 reference, if that was measured."""
         return self._manifest.certificate
 
+    @cached_property
+    def projection(self) -> Projection | None:
+        """The principal directions that the vectors were mapped to, if they were."""
+        fields = self.fingerprint.fields.get("pca")
+        return None if fields is None else read_projection(self._root, str(fields["sha256"]))
+
     @property
     def model(self) -> str:
         """Name of the model."""
@@ -97,7 +105,7 @@ class EmbeddingStore:
 
     @property
     def dtype(self) -> str:
-        """How the vectors are stored, ``"float16"`` or ``"float32"``."""
+        """How the vectors are stored: ``"float16"``, ``"float32"``, ``"int8"`` or ``"binary"``."""
         return self._manifest.dtype
 
     @property
@@ -131,34 +139,96 @@ class EmbeddingStore:
         return tuple(output.name for output in self._manifest.outputs)
 
     @property
-    def dim(self) -> int:
-        """Width D of `embeddings`."""
-        return self._manifest.outputs[0].dim
+    def ragged(self) -> tuple[str, ...]:
+        """Names of the outputs of which each item has a matrix."""
+        return tuple(output.name for output in self._manifest.outputs if output.ragged)
 
     @property
-    def embeddings(self) -> ShardedMatrix | Matrix:
-        """The vectors (N, D) of the only output, or of the first of several; see `output` for the type."""
-        return self.output(self.outputs[0])
+    def dims(self) -> Mapping[str, int]:
+        """Width D of each output."""
+        return {output.name: output.dim for output in self._manifest.outputs}
 
-    def output(self, name: str) -> ShardedMatrix | Matrix:
-        """The vectors (N, D) of one output.
+    @property
+    def dim(self) -> int:
+        """Width D of `embeddings`."""
+        return self.dims[self.default_output]
+
+    @property
+    def default_output(self) -> str:
+        """The first output with a vector an item, if there is one, else the first."""
+        return next((output.name for output in self._manifest.outputs if not output.ragged), self.outputs[0])
+
+    @property
+    def embeddings(self) -> VectorMatrix:
+        """The vectors (N, D) of the only output, or of the first of several; see `output` for the type.
+
+        Raises
+        ------
+        StoreError
+            If every output has a matrix an item, or the vectors are stored as signs.
+        """
+        matrix = self.output(self.default_output)
+        if isinstance(matrix, RaggedMatrix):
+            raise StoreError(
+                f"{self.path}: holds a matrix for every item: read output('{self.default_output}')[row], or embed with "
+                f"--output pooled,{self.default_output}"
+            )
+        return matrix
+
+    def output(self, name: str) -> VectorMatrix | RaggedMatrix:
+        """The vectors (N, D) of one output, or the matrices (n_i, D) of one that has a row for every token or patch.
 
         Returns
         -------
-        numpy.memmap or ShardedMatrix
-            The mapped file where there is one shard, else a matrix over all of them. Both stay on disk and take the
-            same row indices.
+        numpy.memmap, ShardedMatrix or DecodedMatrix
+            Of float16 and float32 the mapped file where there is one shard, else a matrix over all of them; of int8 a
+            matrix that gives float32 rows. All of them stay on disk and take the same row indices.
+        RaggedMatrix
+            Of ``tokens`` and ``patches``: row i gives the matrix of item i.
+
+        Raises
+        ------
+        StoreError
+            If there is no such output, or its vectors are stored as signs; see `bits`.
         """
-        found = next((output for output in self._manifest.outputs if output.name == name), None)
-        if found is None:
-            raise StoreError(f"{self.path}: no output '{name}', expected one of {', '.join(self.outputs)}")
+        found = self._output(name)
+        if self.dtype == "binary":
+            raise StoreError(
+                f"{self.path}: holds one bit a dimension (binary), not numbers: build an index of it, read "
+                "EmbeddingStore.bits(), or embed again with --dtype int8"
+            )
         if name not in self._matrices:
             self._matrices[name] = open_output(self._root, self._manifest, found)
         return self._matrices[name]
 
+    def bits(self, name: str | None = None) -> ShardedMatrix | Matrix:
+        """The packed signs (N, ceil(D / 8)) uint8 of an output (None: the first) of a binary store.
+
+        Bit ``7 - d % 8`` of byte ``d // 8`` is 1 where dimension d is above 0, as of ``numpy.packbits``.
+
+        Raises
+        ------
+        StoreError
+            If there is no such output, or the store holds numbers.
+        """
+        found = self._output(name or self.default_output)
+        if self.dtype != "binary":
+            raise StoreError(f"{self.path}: holds {self.dtype}, not bits: read EmbeddingStore.output()")
+        return open_part(self._root, self._manifest, found, *found.parts(self.dtype))
+
+    def _output(self, name: str) -> StoredOutput:
+        found = next((output for output in self._manifest.outputs if output.name == name), None)
+        if found is None:
+            raise StoreError(f"{self.path}: no output '{name}', expected one of {', '.join(self.outputs)}")
+        return found
+
     def blocks(self, rows: int = 65_536, output: str | None = None) -> Iterator[Matrix]:
-        """The vectors in order, `rows` at a time: all of them in bounded memory, however many shards there are."""
-        return iter_blocks(self.embeddings if output is None else self.output(output), rows)
+        """The vectors in order, `rows` at a time: all of them in bounded memory, however many shards there are.
+
+        Of an output with a matrix an item those of all tokens, one below the other.
+        """
+        matrix = self.embeddings if output is None else self.output(output)
+        return iter_blocks(matrix.values if isinstance(matrix, RaggedMatrix) else matrix, rows)
 
     @cached_property
     def keys(self) -> Keys:
@@ -215,6 +285,7 @@ class EmbeddingStore:
             Naming the first file that is not as it was written.
         """
         check_sizes(self._root, self._manifest)
+        _ = self.projection
         for shard in self._manifest.shards:
             for name, stored in shard.files.items():
                 try:
@@ -228,7 +299,7 @@ class EmbeddingStore:
                     )
 
     @cached_property
-    def _matrices(self) -> dict[str, ShardedMatrix | Matrix]:
+    def _matrices(self) -> dict[str, VectorMatrix | RaggedMatrix]:
         return {}
 
     def _read_tables(self, names: Sequence[str], columns: Sequence[str] | None, *, empty: Sequence[str]) -> pa.Table:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import IO
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from coldpress.errors import StoreError
 from coldpress.store import manifest as layout
-from coldpress.store.files import NPY_HEADER_BYTES, npy_header, sha256, sync_file, temporary
-from coldpress.store.matrix import all_shards
+from coldpress.store.arrays import ArrayWriter
+from coldpress.store.files import sha256, sync_file, temporary
 from coldpress.store.root import Root
 from coldpress.store.schema import OUTCOME_TYPES, ColumnTypes, GrowingTable, MetadataColumns, base_types, write_parquet
 from coldpress.store.tables import read_table
@@ -27,16 +24,11 @@ class ShardWriter:
 
     def __init__(self, root: Root, manifest: layout.Manifest) -> None:
         self._root, self._directory, self._number = root, root.directory, len(manifest.shards)
-        self._outputs, self._dtype, self._first_row = manifest.outputs, manifest.dtype, manifest.rows
-        self._committed = {output.name: all_shards(root, manifest, output) for output in self._outputs}
+        self._names = layout.shard_files(manifest, self._number)
         self._metadata = MetadataColumns()
         self._outcomes = GrowingTable(OUTCOME_TYPES)
         self._rows = 0
-        self._matrices: dict[str, IO[bytes]] = {}
-        for output in self._outputs:
-            file = temporary(self._directory / layout.matrix_file(output, self._number)).open("w+b")
-            self._matrices[output.name] = file
-            file.write(npy_header(0, output.dim, self._dtype))
+        self._arrays = {o.name: ArrayWriter(root, manifest, o, self._number) for o in manifest.outputs}
 
     @property
     def inputs(self) -> int:
@@ -50,9 +42,9 @@ class ShardWriter:
 
     def append(self, results: Results) -> None:
         """Add consecutive results; nothing is added if a vector does not fit the stored dtype."""
-        stored = {o.name: self._rows_of(o, results.copies, results.vectors[o.name]) for o in self._outputs}
-        for name, matrix in stored.items():
-            self._matrices[name].write(matrix.data)
+        encoded = [(array, array.encode(results.vectors[n], results.copies)) for n, array in self._arrays.items()]
+        for array, stored in encoded:
+            array.write(*stored)
         rows = []
         for item, source, outcome in zip(results.items, results.inputs, results.outcomes, strict=True):
             if outcome.status != "failed":
@@ -67,15 +59,12 @@ class ShardWriter:
         """Make the files durable and give them their names; the caller then lists them in the manifest."""
         if types is None and self._rows:
             types = self._metadata.infer()
-        for output in self._outputs:
-            file = self._matrices[output.name]
-            file.seek(0)
-            file.write(npy_header(self._rows, output.dim, self._dtype))
-            _sync_and_close(file)
+        for array in self._arrays.values():
+            array.finish()
         self._write_table(layout.metadata_file(self._number), self._metadata.table(types or base_types(), warned))
         self._write_table(layout.outcomes_file(self._number), self._outcomes.table())
         files = {}
-        for name in layout.shard_files(self._outputs, self._number):
+        for name in self._names:
             beside = temporary(self._directory / name)
             files[name] = layout.StoredFile(beside.stat().st_size, sha256(beside))
         for name in files:
@@ -87,40 +76,11 @@ class ShardWriter:
         count = self._outcomes.column("status").to_pylist().count
         return layout.Shard(self.inputs, self._rows, count("failed"), count("duplicate"), files), types
 
-    def _rows_of(
-        self, output: layout.StoredOutput, copies: Sequence[int | None], vectors: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.generic]:
-        """New vectors in the stored dtype, repeated ones byte for byte as the earlier row has them."""
-        own = _cast(vectors, self._dtype)
-        if len(own) == len(copies):
-            return own
-        rows = np.empty((len(copies), output.dim), own.dtype)
-        rows[[i for i, copied in enumerate(copies) if copied is None]] = own
-        for i, copied in enumerate(copies):
-            if copied is not None:
-                rows[i] = self._earlier_row(output, copied, rows)
-        return rows
-
-    def _earlier_row(
-        self, output: layout.StoredOutput, row: int, chunk: npt.NDArray[np.generic]
-    ) -> npt.NDArray[np.generic]:
-        """A row of a committed shard, of this one's file, or of the chunk that is being added."""
-        place = row - self._first_row
-        if place < 0:
-            return np.asarray(self._committed[output.name][row])
-        if place >= self._rows:
-            return np.asarray(chunk[place - self._rows])
-        file = self._matrices[output.name]
-        file.flush()
-        size = output.dim * chunk.dtype.itemsize
-        return np.frombuffer(os.pread(file.fileno(), size, NPY_HEADER_BYTES + place * size), chunk.dtype)
-
     def discard(self) -> None:
         """Remove what has been written; called when a run ends in the middle of a shard."""
-        for file in self._matrices.values():
-            with suppress(OSError):  # closing flushes, and the disk may be full
-                file.close()
-        for name in layout.shard_files(self._outputs, self._number):
+        for array in self._arrays.values():
+            array.close()
+        for name in self._names:
             with suppress(OSError):
                 temporary(self._directory / name).unlink()
 
@@ -152,18 +112,6 @@ def without_failures(root: Root, shard: layout.Shard, number: int, keys: Mapping
     root.publish([name])
     files = {kept: file for kept, file in shard.files.items() if kept != shard.outcomes} | {name: stored}
     return replace(shard, inputs=shard.inputs - sum(gone), failed=shard.failed - sum(gone), files=files)
-
-
-def _cast(vectors: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[np.generic]:
-    with np.errstate(over="ignore"):
-        stored = np.ascontiguousarray(vectors, dtype=np.dtype(dtype).newbyteorder("<"))
-    if np.isfinite(stored).all():
-        return stored
-    if np.isfinite(vectors).all():
-        raise StoreError(
-            f"a vector holds {np.abs(vectors).max():.6g}, more than {dtype} can (65504); store with --dtype float32"
-        )
-    raise ValueError("vectors hold NaN or infinity; such items must be marked as failed before they reach the store")
 
 
 def _sync_and_close(file: IO[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any
 
 from coldpress.errors import FingerprintMismatch, StoreError
+from coldpress.store.encoding import DTYPES
 from coldpress.store.files import LOCK_NAME, SCRATCH_PREFIX, explained, sync_file, temporary
 from coldpress.store.manifest import (
-    DTYPES,
     MANIFEST_NAME,
     Manifest,
     plan_outputs,
@@ -22,6 +22,7 @@ from coldpress.store.manifest import (
     shard_files,
     write_manifest,
 )
+from coldpress.store.projection import PROJECTION_NAME, Projection, write_projection
 from coldpress.store.root import Root, open_root
 from coldpress.store.schema import check_metadata
 from coldpress.store.shard import ShardWriter, without_failures
@@ -59,13 +60,17 @@ class StoreWriter:
     dims
         Width of each output, by name, in the order in which a reader lists them.
     dtype
-        How vectors are stored: ``"float16"`` or ``"float32"``.
+        How vectors are stored: ``"float16"``, ``"float32"``, ``"int8"`` or ``"binary"``, see `store.encoding`.
     shard_rows
         Inputs per shard.
     model, source
         Names for people. A store is continued only from the source it was begun with.
     description
         Anything else worth keeping, as JSON values; that of the run that created the store stays.
+    projection
+        What the vectors were mapped by, if they were: the fingerprint has its hash, the store keeps it.
+    ragged
+        Outputs of which each item has a matrix, `Ragged`, instead of a vector.
 
     Raises
     ------
@@ -79,7 +84,7 @@ class StoreWriter:
     --------
     >>> with StoreWriter("out", fingerprint=f, dims={"pooled": 384}, dtype="float16", shard_rows=65536,
     ...                  model="MiniLM", source="a.txt", description={}) as writer:      # doctest: +SKIP
-    ...     for results in engine.run(source.items(start=writer.committed_inputs)):
+    ...     for results in compute(source.items(start=writer.committed_inputs)):
     ...         writer.write(results)
     ...     writer.finish()
     """
@@ -95,10 +100,13 @@ class StoreWriter:
         model: str,
         source: str,
         description: Mapping[str, Any],
+        projection: Projection | None = None,
+        ragged: Collection[str] = (),
     ) -> None:
         _check_arguments(dims, dtype, shard_rows)
         self._root = open_root(path)
-        asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, plan_outputs(dims))
+        outputs = plan_outputs(dims, ragged)
+        asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, outputs)
         self._shard: ShardWriter | None = None
         self._failed_in: dict[str, list[int]] = {}
         self._warned: set[str] = set()
@@ -107,7 +115,7 @@ class StoreWriter:
             _prepare(self._root)
             self._lock = self._root.lock()
             try:
-                self._manifest = self._begin(asked)
+                self._manifest = self._begin(asked, projection)
             except BaseException:
                 self._lock.release()
                 raise
@@ -173,13 +181,13 @@ class StoreWriter:
 
     @property
     def certificate(self) -> Certificate | None:
-        """The fidelity certificate. It can be set once, before the first shard with a row is committed."""
+        """The fidelity certificate. It can be set until the first shard with a row is committed."""
         return self._manifest.certificate
 
     @certificate.setter
     def certificate(self, certificate: Certificate) -> None:
-        if self._manifest.certificate is not None or self._manifest.rows:
-            raise StoreError(f"{self.path}: the certificate is set before the first row, and only once")
+        if self._manifest.rows:
+            raise StoreError(f"{self.path}: the certificate is set before the first row is committed")
         self._manifest = replace(self._manifest, certificate=certificate)
 
     def write(self, results: Results) -> None:
@@ -251,7 +259,7 @@ class StoreWriter:
     ) -> None:
         self.close()
 
-    def _begin(self, asked: Manifest) -> Manifest:
+    def _begin(self, asked: Manifest, projection: Projection | None) -> Manifest:
         root = self._root
         root.recover(MANIFEST_NAME)
         manifest = read_manifest(root) if root.holds(MANIFEST_NAME) else None
@@ -259,8 +267,10 @@ class StoreWriter:
             _check_same(self.path, manifest, asked)
         else:  # nothing is in it that other settings could spoil: a run was refused or ended before its first shard
             manifest = asked
+            if projection is not None:
+                write_projection(root, projection)
             write_manifest(root, manifest)
-        directories = {Path(name).parent for name in shard_files(manifest.outputs, 0)}
+        directories = {Path(name).parent for name in shard_files(manifest, 0)}
         for directory in sorted(root.directory / name for name in directories):
             directory.mkdir(parents=True, exist_ok=True)
             sync_file(directory.parent)
@@ -301,7 +311,7 @@ class StoreWriter:
     def _remove_leftovers(self, manifest: Manifest) -> None:
         """Delete what a killed run has left: temporary files, and files renamed but never listed in the manifest."""
         listed = {name for shard in manifest.shards for name in shard.files}
-        for directory in {Path(name).parent.as_posix() for name in shard_files(manifest.outputs, 0)}:
+        for directory in {Path(name).parent.as_posix() for name in shard_files(manifest, 0)}:
             with suppress(FileNotFoundError):  # behind a URL there may be no directory before there is a file in it
                 for entry in self._root.listing(directory):
                     if _PART.fullmatch(entry) and f"{directory}/{entry}" not in listed:
@@ -344,7 +354,8 @@ def _prepare(root: Root) -> None:
     except FileNotFoundError:
         entries = {}
     if not root.holds(MANIFEST_NAME):
-        ours = {LOCK_NAME, temporary(Path(MANIFEST_NAME)).name}  # of a run killed in its first moment
+        names = [MANIFEST_NAME, PROJECTION_NAME]  # of a run killed in its first moment
+        ours = {LOCK_NAME, PROJECTION_NAME, *(temporary(Path(name)).name for name in names)}
         if foreign := sorted(entries.keys() - ours):
             raise StoreError(
                 f"{root}: is not empty and not a store (it has '{foreign[0]}' and no {MANIFEST_NAME}); "

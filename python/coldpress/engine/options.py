@@ -1,0 +1,47 @@
+"""How to run, as opposed to what to compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from coldpress.engine.summary import Progress
+from coldpress.errors import ColdpressError
+from coldpress.types import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run, as opposed to what to compute. `settling_s` were spent on choosing a precision before."""
+
+    workers: int
+    on_error: str = "skip"
+    retry_failed: bool = False
+    reuse: str | Path | None = None
+    settling_s: float = 0.0
+    on_progress: Callable[[Progress], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+
+
+def run_options(
+    modality: Modality,
+    workers: int | None,
+    on_error: str,
+    *,
+    retry_failed: bool,
+    reuse: str | Path | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> RunOptions:
+    """The options of a run; raises ColdpressError for what they cannot be."""
+    if on_error not in ("skip", "fail"):
+        raise ColdpressError(f"on_error is {on_error!r}, expected skip or fail")
+    if workers is not None and workers < 1:
+        raise ColdpressError(f"workers is {workers}, expected at least 1")
+    return RunOptions(workers or default_workers(modality), on_error, retry_failed, reuse, on_progress=on_progress)
+
+
+def default_workers(modality: Modality) -> int:
+    """Threads that read and preprocess: one for texts, one a core for images."""
+    return (os.cpu_count() or 1) if modality == "image" else 1
