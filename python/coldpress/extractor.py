@@ -22,12 +22,7 @@ from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import Calibration, LoadedModel
 from coldpress.preprocess import preprocessor_for
 from coldpress.store import EmbeddingStore, StoreWriter
-from coldpress.types import (
-    Certificate,
-    Fingerprint,
-    Modality,
-    Output,
-)
+from coldpress.types import Certificate, Fingerprint, Modality, Output
 
 NUMERICS = 2
 """Raised whenever a change of coldpress changes the vectors beyond rounding."""
@@ -51,6 +46,8 @@ class Extractor:
     exif : turn images upright as their EXIF data says; upstream preprocessing does not.
     modality : ``image`` or ``text``, of a model with a tower for each (CLIP, SigLIP); None takes the one for images.
     arch : of a single ``.safetensors`` or ``.pth`` file: timm's name, or a directory with all of a model but weights.
+    layers : run only so many blocks of a transformer, from the first on, then its final norm, pooling and projection:
+        faster, another space. The certificate compares with the fp32 forward of just those blocks.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
@@ -82,6 +79,7 @@ class Extractor:
         threads: int | None = None,
         modality: Modality | None = None,
         arch: str | None = None,
+        layers: int | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self._source = model
@@ -96,10 +94,14 @@ class Extractor:
             "threads": threads,
             "modality": modality,
             "arch": arch,
+            "layers": layers,
             "calibration": calibration,
         }
         self.device = engine.open_device(device)
-        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
+        if isinstance(model, LoadedModel) and layers is not None:
+            raise ColdpressError(f"layers is {layers}, and {model.name} is a module as a whole; leave layers out")
+        options: Any = {"modality": modality, "arch": arch, "layers": layers}
+        loaded = model if isinstance(model, LoadedModel) else models.load(model, **options)
         self.model = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
         self.model = replace(self.model, calibration=calibration)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth)
@@ -334,7 +336,7 @@ class Extractor:
 
     def describe(self) -> dict[str, Any]:
         """How to build this extractor again: the arguments that shape the vectors, ``Extractor(**description)``."""
-        shaping = {name: self._options[name] for name in ("arch", "output", "prompt", "exif", "fast_decode")}
+        shaping = {name: self._options[name] for name in ("arch", "layers", "output", "prompt", "exif", "fast_decode")}
         chosen = {"precision": self.precision, "layer_precision": self.layer_precision}
         calibration = self._options["calibration"]
         return {"model": self.name, "modality": self.modality, **shaping, **chosen, "calibration": calibration}

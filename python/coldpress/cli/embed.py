@@ -53,6 +53,7 @@ def embed(
         ),
     ],
     arch: options.Arch = None,
+    layers: options.Layers = None,
     modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     output: Annotated[
@@ -124,6 +125,7 @@ def embed(
             threads=threads,
             modality=options.modality_of(model, modality, sources, text_column, image_column, arch=arch),
             arch=arch,
+            layers=layers,
         )
     try:
         with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:
