@@ -23,12 +23,7 @@ from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import Calibration, LoadedModel
 from coldpress.preprocess import preprocessor_for
 from coldpress.store import EmbeddingStore, Projection, StoreWriter
-from coldpress.types import (
-    Certificate,
-    Fingerprint,
-    Modality,
-    Output,
-)
+from coldpress.types import Certificate, Fingerprint, Modality, Output
 
 NUMERICS = 2
 """Raised whenever a change of coldpress changes the vectors beyond rounding."""
@@ -52,6 +47,8 @@ class Extractor:
     exif : turn images upright as their EXIF data says; upstream preprocessing does not.
     modality : ``image`` or ``text``, of a model with a tower for each (CLIP, SigLIP); None takes the one for images.
     arch : of a single ``.safetensors`` or ``.pth`` file: timm's name, or a directory with all of a model but weights.
+    layers : run only so many blocks of a transformer, from the first on, then its final norm, pooling and projection:
+        faster, another space. The certificate compares with the fp32 forward of just those blocks.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
@@ -89,6 +86,7 @@ class Extractor:
         arch: str | None = None,
         truncate_dim: int | None = None,
         pca: int | Projection | None = None,
+        layers: int | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self._source = model
@@ -105,12 +103,16 @@ class Extractor:
             "arch": arch,
             "truncate_dim": truncate_dim,
             "pca": pca,
+            "layers": layers,
             "calibration": calibration,
         }
         if threads is not None and threads < 1:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
         self.device = engine.open_device(device)
-        loaded = model if isinstance(model, LoadedModel) else models.load(model, modality=modality, arch=arch)
+        if isinstance(model, LoadedModel) and layers is not None:
+            raise ColdpressError(f"layers is {layers}, and {model.name} is a module as a whole; leave layers out")
+        named: Any = {"modality": modality, "arch": arch, "layers": layers}
+        loaded = model if isinstance(model, LoadedModel) else models.load(model, **named)
         shaped = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth, loaded.backbone.dense)
         self._arithmetic = Arithmetic(
@@ -378,7 +380,7 @@ class Extractor:
         return engine.spread_sample(self._preprocess, contents, samples or sample_size(len(contents), self.modality))
 
 
-_SHAPING = ("arch", "output", "prompt", "exif", "fast_decode", "truncate_dim")
+_SHAPING = ("arch", "layers", "output", "prompt", "exif", "fast_decode", "truncate_dim")
 
 
 def _rebuild(model: str | Path | LoadedModel, options: Mapping[str, Any]) -> Extractor:

@@ -10,11 +10,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from conformance import Case, Subject, allowed_error, equal, join, largest_error, split, to_cuda, torch_threads
+from conformance import (
+    Case,
+    Subject,
+    allowed_error,
+    equal,
+    every_output,
+    join,
+    largest_error,
+    split,
+    to_cuda,
+    torch_threads,
+)
 
 from coldpress import _library, models, ops
 from coldpress.errors import ModelError
 from coldpress.models import loading
+from coldpress.models.convolutional import ConvolutionalBackbone
 
 CASES: list[Case] = [
     case
@@ -209,3 +221,15 @@ def test_a_tensor_that_no_parameter_wants_is_named(subject: Subject) -> None:
         pytest.raises(ModelError, match=r"unexpected: encoder\.surprise\.weight"),
     ):
         subject.load()
+
+
+def test_first_blocks_alone_are_the_network_without_the_others(subject: Subject) -> None:
+    whole = models.load(subject.directory, modality=subject.case.modality).backbone
+    if isinstance(whole, ConvolutionalBackbone):
+        pytest.skip("no transformer")
+    cut = models.load(subject.directory, modality=subject.case.modality, layers=1).backbone
+    whole.blocks, whole.depth = whole.blocks[:1], 1
+    for backbone in (whole, cut):
+        backbone.prepare()
+    outputs = every_output(1)
+    assert equal(cut(subject.batch, outputs), whole(subject.batch, outputs))

@@ -108,6 +108,12 @@ Arch = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Layers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Run only the first N blocks of a transformer: faster.", rich_help_panel=_MODEL
+    ),
+]
 ModelOverride = Annotated[
     str | None,
     typer.Option("--model", metavar="MODEL", help="Where the model lies now, if it has moved.", rich_help_panel=_MODEL),

@@ -56,6 +56,7 @@ def embed(
         ),
     ],
     arch: options.Arch = None,
+    layers: options.Layers = None,
     modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     output: Annotated[
@@ -158,6 +159,7 @@ def embed(
                 threads=threads,
                 modality=options.modality_of(name, modality, sources, text_column, image_column, arch=arch),
                 arch=arch,
+                layers=layers,
                 truncate_dim=truncate_dim,
                 pca=pca,
             )

@@ -19,6 +19,7 @@ import torch
 
 from coldpress.errors import ModelError
 from coldpress.models.base import Backbone, LoadedModel
+from coldpress.models.depth import first_blocks, is_kept
 from coldpress.models.directory import find_directory, find_file
 from coldpress.models.generic import from_transformers
 from coldpress.models.heads import with_head
@@ -42,10 +43,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Weights:
-    """The file or directory that has them, and whether their hash is wanted."""
+    """The file or directory that has them, whether their hash is wanted, and of how many blocks; None for all."""
 
     at: Path
     hashed: bool
+    layers: int | None = None
 
 
 @cache
@@ -92,7 +94,9 @@ def family_of(config: Mapping[str, Any]) -> ModuleType | None:
     raise ModelError(f"the architecture {name!r} is not known here; families with timm's names: {', '.join(having)}")
 
 
-def load(model: str | Path, *, modality: Modality | None = None, arch: str | None = None) -> LoadedModel:
+def load(
+    model: str | Path, *, modality: Modality | None = None, arch: str | None = None, layers: int | None = None
+) -> LoadedModel:
     """Load a model directory, the packaged model or a hub id, natively where its family is known.
 
     Parameters
@@ -102,25 +106,31 @@ def load(model: str | Path, *, modality: Modality | None = None, arch: str | Non
     modality : ``image`` or ``text``, of a model with a tower for each; None takes the one for images.
     arch : what the weights of a single file are: an architecture by timm's name, or a directory with everything of a
         model but its weights.
+    layers : load only so many blocks of a transformer, from the first on; its final norm and pooling follow them.
 
     Raises
     ------
     ModelError
-        If the directory is incomplete, its weights do not fit its configuration, or it does not take what was asked.
+        If the directory is incomplete, its weights do not fit its configuration, or it does not take what was asked
+        or has no such `layers`.
     MissingExtra
         If only transformers knows the architecture, and it is not installed.
     """
-    return _load(model, modality, arch, hashed=True)
+    return _load(model, modality, arch, layers, hashed=True)
 
 
-def _load(model: str | Path, modality: Modality | None, arch: str | None, *, hashed: bool) -> LoadedModel:
+def _load(
+    model: str | Path, modality: Modality | None, arch: str | None, layers: int | None, *, hashed: bool
+) -> LoadedModel:
     """Load a model; without its hash where only the backbone is wanted: half the time."""
     directory = find_directory(model) if arch is None else Path(arch)
     sentence = read_sentence_modules(directory)
     source = sentence.transformer if sentence else directory
     config = read_model_config(source) if arch is None or source.is_dir() else named_architecture(arch, family_of)
     family = family_of(config)
-    weights = Weights(source if arch is None else find_file(model), hashed)
+    weights = Weights(source if arch is None else find_file(model), hashed, layers)
+    if layers is not None and family is None:
+        raise ModelError(f"layers is {layers}, and {model} is run by transformers as a whole; leave layers out")
     spec = _read_spec(source, config, family, sentence, modality)
     loaded = (
         _load_native(family, source, config, spec, sentence, weights)
@@ -132,12 +142,16 @@ def _load(model: str | Path, modality: Modality | None, arch: str | None, *, has
     loaded.backbone.eval().requires_grad_(requires_grad=False)
     prompts = prompts_of(str(model), directory, config, sentence.prompts if sentence else {})
     return replace(
-        loaded, name=str(model), directory=source, prompts=prompts, reload=partial(_backbone, model, modality, arch)
+        loaded,
+        name=str(model),
+        directory=source,
+        prompts=prompts,
+        reload=partial(_backbone, model, modality, arch, layers),
     )
 
 
-def _backbone(model: str | Path, modality: Modality | None, arch: str | None) -> Backbone:
-    return _load(model, modality, arch, hashed=False).backbone
+def _backbone(model: str | Path, modality: Modality | None, arch: str | None, layers: int | None) -> Backbone:
+    return _load(model, modality, arch, layers, hashed=False).backbone
 
 
 def modalities(model: str | Path) -> tuple[Modality, ...]:
@@ -217,7 +231,11 @@ def _load_native(
     else:
         pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source)
         config = family.read_config(raw, pooling, normalize=normalize)
-    checkpoint = read_tensors(weights.at)
+    whole, kept = config, None
+    if weights.layers is not None:
+        config, kept = first_blocks(whole, weights.layers), partial(is_kept, layers=weights.layers)
+    cut = {} if config == whole else {"layers": weights.layers}
+    checkpoint = read_tensors(weights.at, kept)
     tensors = backbone_tensors(family, modality, checkpoint)
     digest = hash_tensors(tensors) if weights.hashed else ""
     backbone = family.build(config, spec)
@@ -227,9 +245,10 @@ def _load_native(
         assign(backbone, family.weight_map(config), tensors)
     except ModelError as error:
         raise ModelError(f"{weights.at}: {error}") from None
-    space = _shared_space(family, raw, checkpoint, {modality: digest}) if weights.hashed else None
+    alone = bool(cut) or not weights.hashed  # one tower cut short no longer meets the other
+    space = None if alone else _shared_space(family, raw, checkpoint, {modality: digest})
     name = family.__name__.rsplit(".", 1)[-1]
-    described = {key: raw[key] for key in ("architecture",) if key in raw} | family.describe(config)
+    described = {key: raw[key] for key in ("architecture",) if key in raw} | cut | family.describe(config)
     return LoadedModel(backbone, spec, name, described, digest, str(source), space=space)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from coldpress.errors import ModelError
@@ -21,8 +20,10 @@ _SAFE = ("model.safetensors", "open_clip_model.safetensors")
 _PICKLED = ("pytorch_model.bin", "open_clip_pytorch_model.bin")
 
 
-def read_tensors(directory: Path) -> dict[str, torch.Tensor]:
+def read_tensors(directory: Path, kept: Callable[[str], bool] | None = None) -> dict[str, torch.Tensor]:
     """Read all tensors of a checkpoint directory or file: safetensors, else a pickle that holds nothing but tensors.
+
+    With `kept`, only the tensors of the names for which it is true; of safetensors, no others are read from disk.
 
     Raises
     ------
@@ -30,7 +31,7 @@ def read_tensors(directory: Path) -> dict[str, torch.Tensor]:
         If there is no weight file, if it is damaged, or if a pickle holds code.
     """
     if directory.is_file() and directory.suffix != ".safetensors":
-        return _read_pickled(directory)
+        return _read_pickled(directory, kept)
     if directory.is_file():
         directory, names = directory.parent, [directory.name]
     elif (directory / _SAFE_INDEX).is_file():
@@ -38,13 +39,14 @@ def read_tensors(directory: Path) -> dict[str, torch.Tensor]:
     elif safe := [name for name in _SAFE if (directory / name).is_file()]:
         names = safe[:1]
     elif pickled := [name for name in _PICKLED if (directory / name).is_file()]:
-        return _read_pickled(directory / pickled[0])
+        return _read_pickled(directory / pickled[0], kept)
     else:
         raise ModelError(f"{directory} has no weights; expected {_SAFE[0]}, {_SAFE_INDEX} or {_PICKLED[0]}")
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
         try:
-            tensors |= load_file(directory / name)
+            with safe_open(directory / name, framework="pt") as file:
+                tensors |= {key: file.get_tensor(key) for key in file.keys() if kept is None or kept(key)}  # noqa: SIM118
         except FileNotFoundError:
             raise ModelError(f"{directory / name} is missing, though {_SAFE_INDEX} names it") from None
         except (SafetensorError, OSError) as error:
@@ -61,7 +63,7 @@ def _read_index(path: Path) -> list[str]:
         raise ModelError(f"{path} cannot be read: {error!r}; expected a weight_map of tensors to files") from error
 
 
-def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
+def _read_pickled(path: Path, kept: Callable[[str], bool] | None) -> dict[str, torch.Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises many types; all mean the same here
@@ -73,7 +75,8 @@ def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
         loaded = next((loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), dict)), loaded)
     if not isinstance(loaded, dict):
         raise ModelError(f"{path} holds a {type(loaded).__name__}, expected a dict of tensors by name")
-    return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, torch.Tensor)}
+    tensors = {name: tensor for name, tensor in loaded.items() if isinstance(tensor, torch.Tensor)}
+    return {name: tensor for name, tensor in tensors.items() if kept is None or kept(name)}
 
 
 def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
