@@ -89,6 +89,13 @@ class Conv2d(nn.Module):
         self.shift = shift.float()
         self.weight = _frozen(torch.empty(0))
 
+    def without_winograd(self) -> None:
+        """Lay the prepared weight out as one for :func:`ops.conv2d`, whose reference engines that trace it know."""
+        if self.winograd:
+            weight, shift = self.folded
+            self.packed = ops.pack_conv_weight(ops.unpack_winograd_weight(weight, shift.numel()))
+            self.winograd = False
+
     def sides(self, x: torch.Tensor) -> Sides:
         """Padding for images (B, height, width, C)."""
         return padding_sides(self.padding, (x.shape[1], x.shape[2]), self.kernel, self.stride, self.dilation)

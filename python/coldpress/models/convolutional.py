@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import nn
 
 from coldpress import ops
 from coldpress.errors import ModelError
+from coldpress.layers import Conv2d
 from coldpress.models.openvino import Calibrated
 from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
 
@@ -67,7 +70,12 @@ class _Traced(nn.Module):
 
     def __init__(self, backbone: ConvolutionalBackbone, outputs: Sequence[Output]) -> None:
         super().__init__()
-        self.backbone, self.outputs = backbone, tuple(outputs)
+        tensors = chain(backbone.parameters(), backbone.buffers())
+        self.backbone = copy.deepcopy(backbone, {id(tensor): tensor for tensor in tensors})
+        for module in self.backbone.modules():
+            if isinstance(module, Conv2d):
+                module.without_winograd()
+        self.outputs = tuple(outputs)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with ops.ReferenceMode():

@@ -10,9 +10,8 @@ calibration: mean cosine 0.9982 (NNCF 0.9956), minimum 0.991 (0.967), 10-NN over
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,8 @@ from torch import nn
 
 from coldpress.errors import MissingExtra, ModelError
 from coldpress.models.base import Backbone, Calibration
+from coldpress.models.quantized_graph import compiled, observed, quantise, trace
 from coldpress.types import Batch, ImageBatch, Output
-
-_LAYERS = ("Convolution", "GroupConvolution", "MatMul")
-_LEVELS = 255
 
 
 def installed() -> bool:
@@ -97,14 +94,14 @@ class QuantizedNetwork(Backbone):
         if self._compiled is None or self._compiled[0] != threads:
             import openvino
 
-            graph = _graph(self.network, example)
-            _quantise(graph, self.calibration)
-            self._compiled = threads, openvino.AsyncInferQueue(_compile(graph, threads), threads)
+            graph = trace(self.network, example)
+            quantise(graph, self.calibration)
+            self._compiled = threads, openvino.AsyncInferQueue(compiled(graph, threads), threads)
         return self._compiled[1]
 
 
 def calibrate(network: nn.Module, pixels: torch.Tensor) -> dict[str, list[float]]:
-    """Return the range of the input of each layer over images (N, height, width, 3) uint8, by the name of the layer.
+    """Return the range of each value that int8 rounds, by name, over images (N, height, width, 3) uint8.
 
     Raises
     ------
@@ -113,96 +110,4 @@ def calibrate(network: nn.Module, pixels: torch.Tensor) -> dict[str, list[float]
     """
     if not installed():
         raise MissingExtra("int8 of this network", "openvino", "openvino")
-    graph = _graph(network, pixels[0])
-    layers = _layers(graph)
-    results = [graph.add_outputs([layer.input_value(0)])[0] for layer in layers.values()]
-    request = _compile(graph, 1).create_infer_request()
-    low, high = np.zeros(len(layers)), np.zeros(len(layers))  # zero itself has to be exact: padding
-    for image in pixels:
-        found = request.infer({0: image.numpy()})
-        values = [found[len(found) - len(results) + i] for i in range(len(results))]
-        low = np.minimum(low, [value.min() for value in values])
-        high = np.maximum(high, [value.max() for value in values])
-    return {name: [float(a), float(b)] for name, a, b in zip(layers, low, high, strict=True)}
-
-
-def _graph(network: nn.Module, example: torch.Tensor) -> Any:
-    """The network as OpenVINO sees it; its front end directly, for `convert_model` reports to its vendor."""
-    from openvino._offline_transformations import apply_moc_transformations
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: that sizes are fixed, as they are meant to be
-        decoder = TorchScriptPythonDecoder(network, example_input=(example,))
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    graph = frontend.convert(frontend.load(decoder))
-    graph.reshape(list(example.shape))
-    apply_moc_transformations(graph, cf=False)  # weights become constants, normalisations part of them
-    return graph
-
-
-def _layers(graph: Any) -> dict[str, Any]:
-    """Layers with constant weights, in order; named by number, kind and shape, for OpenVINO's names count up."""
-    weighted = [
-        node
-        for node in graph.get_ordered_ops()
-        if node.get_type_name() in _LAYERS and node.input_value(1).get_node().get_type_name() == "Constant"
-    ]
-    shapes = ["x".join(map(str, node.input_value(1).get_shape())) for node in weighted]
-    return {f"{i} {n.get_type_name()} {s}": n for i, (n, s) in enumerate(zip(weighted, shapes, strict=True))}
-
-
-def _quantise(graph: Any, calibration: Mapping[str, Sequence[float]]) -> None:
-    """Mark weights and inputs of all layers as quantised.
-
-    Raises
-    ------
-    ModelError
-        If the calibration is of another network.
-    """
-    layers = _layers(graph)
-    if layers.keys() != calibration.keys():
-        raise ModelError("the calibration of this store is that of another network, or of another OpenVINO")
-    marked: dict[tuple[str, int], Any] = {}
-    for name, layer in layers.items():
-        source, weight = layer.input_value(0), layer.input_value(1)
-        at = source.get_node().get_friendly_name(), source.get_index()
-        if at not in marked:
-            low, high = calibration[name]
-            step = max(high - low, 1e-8) / _LEVELS
-            zero = round(-low / step)
-            marked[at] = _mark(source, np.float32(-zero * step), np.float32((_LEVELS - zero) * step), _LEVELS + 1)
-        values = weight.get_node().get_data()
-        kept = _channel_axes(layer, values.ndim)
-        peak = np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i not in kept), keepdims=True)
-        peak = np.maximum(peak, 1e-8).astype(np.float32)
-        layer.input(0).replace_source_output(marked[at])
-        layer.input(1).replace_source_output(_mark(weight, -peak, peak, _LEVELS))
-    graph.validate_nodes_and_infer_types()
-
-
-def _channel_axes(layer: Any, dims: int) -> tuple[int, ...]:
-    """Axes of a weight that count output channels."""
-    if layer.get_type_name() == "MatMul":
-        return (dims - 2 if layer.get_attributes()["transpose_b"] else dims - 1,)
-    return (0, 1) if layer.get_type_name() == "GroupConvolution" else (0,)
-
-
-def _mark(source: Any, low: Any, high: Any, levels: int) -> Any:
-    from openvino import opset13
-
-    bounds = [opset13.constant(bound) for bound in (low, high, low, high)]
-    return opset13.fake_quantize(source, *bounds, levels).output(0)
-
-
-def _compile(graph: Any, threads: int) -> Any:
-    import openvino
-
-    options = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": threads,
-    }
-    return openvino.Core().compile_model(graph, "CPU", options)
+    return observed(trace(network, pixels[0]), pixels)

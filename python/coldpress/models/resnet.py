@@ -103,9 +103,6 @@ class Block(nn.Module):
 class ResNet(ConvolutionalBackbone):
     """The network without its classifier."""
 
-    precisions = ("fp32",)  # in int8 the vectors of some weights came out as zero
-    calibrated = ()
-
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
         self.config, self.width, self.depth = config, config.widths[-1], len(config.widths)
@@ -127,7 +124,7 @@ class ResNet(ConvolutionalBackbone):
         """Return the maps of stages."""
         last = self.depth if None in layers else max(layer for layer in layers if layer is not None)
         wide = min(last, WIDE_STAGES)
-        parts = [self._wide(part, wide) for part in torch.split(pixels, 1)]
+        parts = [self._wide(part, wide) for part in (pixels[i : i + 1] for i in range(len(pixels)))]
         outputs = [torch.cat(part) for part in zip(*parts, strict=True)]
         for stage in self.stages[wide:last]:
             outputs.append(stage(outputs[-1]))

@@ -17,7 +17,7 @@ from coldpress.ops.pool import Pooling, pool
 from coldpress.ops.rope import rope_
 from coldpress.ops.separable_conv2d import Folded, separable_conv2d
 from coldpress.ops.varlen_attention import CAUSAL, EVERYWHERE, Window, varlen_attention
-from coldpress.ops.winograd_conv2d import pack_winograd_weight, winograd_conv2d
+from coldpress.ops.winograd_conv2d import pack_winograd_weight, unpack_winograd_weight, winograd_conv2d
 
 _load()
 
@@ -54,6 +54,7 @@ __all__ = [
     "rope_",
     "separable_conv2d",
     "unpack_weight",
+    "unpack_winograd_weight",
     "varlen_attention",
     "winograd_conv2d",
 ]

@@ -39,8 +39,10 @@ def conv2d_reference(
         rest = (top, left)
     else:
         maps = F.pad(maps, (left, right, top, bottom))
-    out = F.conv2d(maps, weight.permute(0, 3, 1, 2), bias, stride, rest).permute(0, 2, 3, 1)
-    return activate(out if residual is None else out + residual, activation).contiguous()
+    out = F.conv2d(maps, weight.permute(0, 3, 1, 2), bias, stride, rest)
+    if residual is not None:
+        out = out + residual.permute(0, 3, 1, 2)
+    return activate(out, activation).permute(0, 2, 3, 1).contiguous()
 
 
 def output_size(

@@ -35,7 +35,7 @@ def depthwise_conv2d_reference(
     top, bottom, left, right = padding
     padded = F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
     out = F.conv2d(padded, weight, bias, stride, dilation=dilation, groups=len(weight))
-    return activate(out.permute(0, 2, 3, 1), activation).contiguous()
+    return activate(out, activation).permute(0, 2, 3, 1).contiguous()
 
 
 def _fake(

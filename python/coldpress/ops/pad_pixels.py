@@ -15,7 +15,8 @@ def pad_pixels_reference(
 ) -> torch.Tensor:
     """Plain torch."""
     top, bottom, left, right = padding
-    return F.pad(images.float() * scale + shift, (0, 0, left, right, top, bottom))
+    maps = (images.float() * scale + shift).permute(0, 3, 1, 2)
+    return F.pad(maps, (left, right, top, bottom)).permute(0, 2, 3, 1).contiguous()
 
 
 def _fake(images: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, padding: Sequence[int]) -> torch.Tensor:
