@@ -61,6 +61,30 @@ def test_ranges_are_all_that_calibration_decides(exact: Backbone, batch: ImageBa
     assert torch.equal(ours, theirs)
 
 
+class Fork(nn.Module):
+    """Two convolutions that read one value, the maximum of another, and a sum of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.MaxPool2d(3, 2))
+        self.left, self.right = nn.Conv2d(16, 32, 3, padding=1), nn.Conv2d(16, 32, 1)
+        self.last = nn.Conv2d(32, 24, 3)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = self.stem(pixels)
+        out: torch.Tensor = self.last(torch.relu(self.left(x) + self.right(x)))
+        return out
+
+
+@needs_openvino
+def test_layers_may_share_their_input(batch: ImageBatch) -> None:
+    fork = models.from_module(randomise(Fork()), SPEC, name="fork").backbone
+    ranges = fork.calibrate(batch, POOLED)
+    assert len(ranges) == 5  # the pixels, what both read, both sides of the sum, the sum
+    vectors = fork.quantized(ranges, POOLED)(batch, POOLED)["pooled"]
+    assert torch.nn.functional.cosine_similarity(vectors, fork(batch, POOLED)["pooled"]).min() > 0.99
+
+
 @needs_openvino
 def test_the_calibration_of_another_network_is_refused(exact: Backbone, batch: ImageBatch) -> None:
     with pytest.raises(ModelError, match="that of another network"):

@@ -76,3 +76,18 @@ def test_there_is_no_class_token(tmp_path: Path) -> None:
     assert [loaded.backbone.dim(Output("x", layer, "model")) for layer in (1, 2, 3, None)] == [16, 24, 40, 40]
     with pytest.raises(ModelError, match="no such token; use pooled or mean"):
         loaded.backbone(ImageBatch(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)), [Output("cls", None, "cls")])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("sizes", [BASIC, BOTTLENECK], ids=["basic", "bottleneck"])
+def test_int8_is_close_on_any_weights(tmp_path: Path, sizes: dict[str, Any], seed: int) -> None:
+    pytest.importorskip("openvino")
+    torch.manual_seed(seed)
+    ResNetModel(ResNetConfig(**sizes)).save_pretrained(tmp_path)
+    write_files(tmp_path, processor())
+    batch = ImageBatch(torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8))
+    outputs = [Output("pooled", None, "model"), Output("layer:2", 2, "model")]
+    exact = load_ready(tmp_path).backbone
+    int8 = exact.quantized(exact.calibrate(batch, outputs), outputs)(batch, outputs)
+    for name, wanted in exact(batch, outputs).items():
+        assert torch.nn.functional.cosine_similarity(int8[name], wanted).min() > 0.995

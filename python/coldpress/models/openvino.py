@@ -4,7 +4,7 @@ Weights are quantised per output channel, the input of every convolution and lin
 that it had on a sample of the data. These ranges are all that calibration decides, a hundred numbers or so: they travel
 in the fingerprint, so that whoever goes on with a store computes the very same vectors. OpenVINO finds integer kernels
 for layers between such marks. Against NNCF's post-training quantisation, on MobileNetV2 and 128 photos, 32 of them for
-calibration: mean cosine 0.9982 (NNCF 0.9956), minimum 0.991 (0.967), 10-NN overlap 0.95 (0.92), as fast.
+calibration: mean cosine 0.9982 (NNCF 0.9956), minimum 0.991 (0.967), 10-NN overlap 0.95 (0.92).
 """
 
 from __future__ import annotations
