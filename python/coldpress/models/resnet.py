@@ -124,7 +124,7 @@ class ResNet(ConvolutionalBackbone):
         """Return the maps of stages."""
         last = self.depth if None in layers else max(layer for layer in layers if layer is not None)
         wide = min(last, WIDE_STAGES)
-        parts = [self._wide(part, wide) for part in (pixels[i : i + 1] for i in range(len(pixels)))]
+        parts = [self._wide(pixels[i : i + 1], wide) for i in range(len(pixels))]
         outputs = [torch.cat(part) for part in zip(*parts, strict=True)]
         for stage in self.stages[wide:last]:
             outputs.append(stage(outputs[-1]))

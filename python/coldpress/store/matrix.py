@@ -63,9 +63,8 @@ class ShardedMatrix:
 
     def __getitem__(self, index: Any) -> Matrix:
         if isinstance(index, tuple):
-            if len(index) != 2 or not isinstance(index[1], slice):
-                raise TypeError("expected matrix[rows] or matrix[rows, start:stop]")
-            return self[index[0]][..., index[1]]
+            rows, columns = _rows_and_columns(index)
+            return self[rows][..., columns]
         if isinstance(index, slice):
             return self._slice(index)
         chosen = np.asarray(index)
@@ -172,9 +171,8 @@ class DecodedMatrix:
 
     def __getitem__(self, index: Any) -> Matrix:
         if isinstance(index, tuple):
-            if len(index) != 2 or not isinstance(index[1], slice):
-                raise TypeError("expected matrix[rows] or matrix[rows, start:stop]")
-            return self[index[0]][..., index[1]]
+            rows, columns = _rows_and_columns(index)
+            return self[rows][..., columns]
         return decode(tuple(array[index] for array in self.stored), self._kind, self._dim)
 
     def __iter__(self) -> Iterator[Matrix]:
@@ -199,6 +197,12 @@ class DecodedMatrix:
 
 
 VectorMatrix = ShardedMatrix | DecodedMatrix | Matrix
+
+
+def _rows_and_columns(index: tuple[Any, ...]) -> tuple[Any, slice]:
+    if len(index) != 2 or not isinstance(index[1], slice):
+        raise TypeError("expected matrix[rows] or matrix[rows, start:stop]")
+    return index[0], index[1]
 
 
 def _map_shard(
