@@ -135,8 +135,9 @@ class Computer:
         reduced = self.reduction(output, rows).cpu().numpy()
         if not output.dense:
             return reduced
-        counts = [len(one.ids) if isinstance(one, TextInput) else len(rows) // len(batch) for one in batch]
-        return Ragged(reduced, np.array(counts, np.int64))
+        # of a text its tokens; images share the patches by their areas, which differ where each keeps its shape
+        sizes = np.array([len(one.ids) if isinstance(one, TextInput) else one.pixels[..., 0].size for one in batch])
+        return Ragged(reduced, len(rows) * sizes.astype(np.int64) // sizes.sum())
 
     def _join(self, parts: Sequence[Vectors]) -> Vectors:
         if parts:
