@@ -11,6 +11,7 @@ from conformance import Case, load_ready, randomise, text_batch, write_files
 from test_bert import TOKENIZER, VOCABULARY
 from transformers import AlbertConfig, AlbertForMaskedLM, AlbertModel
 
+from coldpress import models
 from coldpress.errors import ModelError
 from coldpress.types import Output
 
@@ -45,6 +46,18 @@ def test_blocks_that_share_weights(depth: int, groups: int, precision: str, tmp_
         for output, expected in zip(outputs, layers, strict=True):
             error = (ours[output.name][row] - expected[0, 0]).abs().max()
             assert error <= (1e-5 if precision == "fp32" else 2e-2) * expected.abs().max()
+
+
+@pytest.mark.parametrize("layers", [1, 3, 4])
+def test_first_blocks_of_those_that_share_weights(layers: int, tmp_path: Path) -> None:
+    randomise(AlbertModel(config(5, 2)).eval()).save_pretrained(tmp_path)
+    write_files(tmp_path, TOKENIZER)
+    whole, cut = load_ready(tmp_path).backbone, models.load(tmp_path, layers=layers).backbone
+    cut.prepare()
+    batch = text_batch([torch.arange(5), torch.arange(9)])
+    assert cut.depth == layers
+    output = [Output("there", layers, "cls")]
+    assert torch.equal(cut(batch, output)["there"], whole(batch, output)["there"])
 
 
 def test_groups_of_several_blocks_are_refused(tmp_path: Path) -> None:

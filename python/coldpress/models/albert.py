@@ -44,7 +44,9 @@ def read_config(config: Mapping[str, Any], pooling: ops.Pooling, *, normalize: b
         raise ModelError(f"config.json: inner_group_num {inner}, expected 1")
     stated = {"hidden_act": "gelu_new", **config}
     read = bert.read_config(stated, pooling, normalize=normalize)
-    return replace(read, narrow=int(config.get("embedding_size", 128)), groups=int(config.get("num_hidden_groups", 1)))
+    count = int(config.get("num_hidden_groups", 1))
+    groups = tuple(block * count // read.depth for block in range(read.depth))
+    return replace(read, narrow=int(config.get("embedding_size", 128)), groups=groups)
 
 
 def weight_map(config: EncoderConfig) -> WeightMap:

@@ -11,8 +11,8 @@ from coldpress.models.encoder import EncoderConfig
 from coldpress.models.text_tower import TextConfig
 from coldpress.models.vision import VisionConfig
 
-_BLOCK = re.compile(r"(?:^|\.)(?:layers?|blocks|resblocks)\.(\d+)\.")
-"""Where the checkpoints of all transformers here have the number of a block."""
+_BLOCK = re.compile(r"(?:^|\.)(?:layers?|blocks|resblocks|albert_layer_groups)\.(\d+)\.")
+"""Where the checkpoints of all transformers here have the number of a block, or of the weights that blocks share."""
 
 
 def first_blocks(config: Any, layers: int) -> Any:
@@ -28,11 +28,13 @@ def first_blocks(config: Any, layers: int) -> Any:
     if not 1 <= layers <= config.depth:
         raise ModelError(f"layers is {layers}, expected 1 to {config.depth}, the blocks of this model")
     if isinstance(config, EncoderConfig):
-        return replace(config, depth=layers, rotations=config.rotations[:layers], windows=config.windows[:layers])
+        each = {name: getattr(config, name)[:layers] for name in ("rotations", "windows", "groups")}
+        return replace(config, depth=layers, **each)
     return replace(config, depth=layers)
 
 
-def is_kept(name: str, layers: int) -> bool:
-    """Whether a tensor of a checkpoint belongs to one of the first `layers` blocks, or to none."""
+def is_kept(name: str, config: Any) -> bool:
+    """Whether a tensor of a checkpoint belongs to one of the blocks of a configuration, or to none."""
+    groups = config.groups if isinstance(config, EncoderConfig) else ()
     found = _BLOCK.search(name)
-    return found is None or int(found[1]) < layers
+    return found is None or int(found[1]) < (len(set(groups)) or config.depth)

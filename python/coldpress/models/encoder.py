@@ -30,8 +30,8 @@ class EncoderConfig:
     `max_tokens` is the longest text. `positions` are learned ones, 0 without; where `padding` is a token, its place
     is the first of them and it is not counted, as in RoBERTa. `rotations` has the base of the rotation of every block.
     `buckets` counts the learned biases by distance. `windows` has, for every block, how far a token sees, -1 for
-    everywhere. `narrow` is the width of embeddings that a map widens to D, 0 without. `groups` counts the blocks with
-    weights of their own, each used several times over, 0 where all have. `pre_norm` puts normalisation in front of
+    everywhere. `narrow` is the width of embeddings that a map widens to D, 0 without. `groups` has the number of the
+    weights that every block uses, from 0 on, where blocks share theirs. `pre_norm` puts normalisation in front of
     the halves of a block, except of the very first, and one behind the last block. `biasless` are the parts of the
     checkpoint that have no bias.
     """
@@ -51,7 +51,7 @@ class EncoderConfig:
     activation: ops.Activation = "gelu"
     gated: bool = False
     narrow: int = 0
-    groups: int = 0
+    groups: tuple[int, ...] = ()
     pre_norm: bool = False
     eps: float = 1e-12
     biasless: tuple[str, ...] = ()
@@ -91,8 +91,9 @@ class Encoder(Backbone):
         self.biases = _table(config.buckets, config.heads) if config.buckets else None
         self.stem_norm = LayerNorm(narrow, config.eps)
         self.widen = Linear(narrow, config.width, sensitive=True) if config.narrow else None
-        made = [_block(config, i) for i in range(config.groups or config.depth)]
-        self.blocks = nn.ModuleList(made[i * len(made) // config.depth] for i in range(config.depth))
+        groups = config.groups or range(config.depth)
+        made = {group: _block(config, groups.index(group)) for group in groups}
+        self.blocks = nn.ModuleList(made[group] for group in groups)
         self.norm = LayerNorm(config.width, config.eps) if config.pre_norm else None
         self.turns: torch.Tensor
         self.buckets: torch.Tensor
@@ -211,11 +212,11 @@ def map_encoder(config: EncoderConfig, names: EncoderNames) -> WeightMap:
     )
     if config.narrow:
         modules = {**modules, "widen": [names.widen]}
-    groups = config.groups or config.depth
-    first = {str(group): str(-(-group * config.depth // groups)) for group in range(groups)}
+    groups = config.groups or range(config.depth)
+    first = {str(group): str(groups.index(group)) for group in groups}
     blocks = {
         re.sub(r"(?<=^blocks\.)\d+", lambda m: first[m[0]], name): parts
-        for name, parts in map_blocks(names.blocks, groups).items()
+        for name, parts in map_blocks(names.blocks, len(first)).items()
     }
     out = map_modules(modules, config.biasless) | blocks
     for ours in ("words", "positions", "token_types", "biases"):

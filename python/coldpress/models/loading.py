@@ -233,7 +233,8 @@ def _load_native(
         config = family.read_config(raw, pooling, normalize=normalize)
     whole, kept = config, None
     if weights.layers is not None:
-        config, kept = first_blocks(whole, weights.layers), partial(is_kept, layers=weights.layers)
+        config = first_blocks(whole, weights.layers)
+        kept = partial(is_kept, config=config)
     cut = {} if config == whole else {"layers": weights.layers}
     checkpoint = read_tensors(weights.at, kept)
     tensors = backbone_tensors(family, modality, checkpoint)
