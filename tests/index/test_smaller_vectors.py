@@ -50,6 +50,7 @@ def test_binary_over_many_rows_and_shards(make_store, vectors_in_clusters):
     wide = vectors_in_clusters.astype(np.float32) @ rng.normal(size=(24, 512)).astype(np.float32)
     index = VectorIndex.build(make_store(wide, dtype="binary", shard_rows=5000))
     assert (index.kind, len(index), index.dim) == ("binary", 12_000, 512)
+    assert index.settings["recall_at_10"] is None  # below 1, and nothing to measure it with
     _, keys = index.search(wide[:100], 10)
     assert overlap(keys, neighbours(wide, wide[:100], 10)) > 0.6
     scores, keys = index.search_key("item 7", 3)

@@ -51,7 +51,11 @@ def index(
     seed: Annotated[int, typer.Option(metavar="N", help="For the clustering and the recall measurement.")] = 0,
     threads: options.Threads = None,
 ) -> Result:
-    """Build a FAISS index of a store and measure its recall."""
+    """Build a FAISS index of a store and measure its recall.
+
+    Recall is the part of the 10 nearest stored vectors that a search finds. A store of signs (embed --dtype binary) no
+    longer has the vectors to compare with: its index states none.
+    """
     from coldpress import EmbeddingStore, VectorIndex
 
     started = time.perf_counter()
@@ -85,14 +89,15 @@ def index(
     return Result(data, render)
 
 
-def index_facts(kind: str, metric: str, recall: float) -> dict[str, object]:
+def index_facts(kind: str, metric: str, recall: float | None) -> dict[str, object]:
     """What matters of an index."""
     how = {
         "exact": "every row is compared",
         "ivf": "rows of the nearest clusters are compared",
         "binary": "the signs of every row are compared, the nearest ranked by the numbers of the query",
     }
-    return {"kind": f"{kind} ({how[kind]})", "metric": metric, "recall@10": f"{recall:.3f}"}
+    shown = "unknown: the store has signs, not the vectors they were" if recall is None else f"{recall:.3f}"
+    return {"kind": f"{kind} ({how[kind]})", "metric": metric, "recall@10": shown}
 
 
 def _query(store: EmbeddingStore) -> str:

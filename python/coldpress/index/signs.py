@@ -42,10 +42,7 @@ class SignIndex:
         _, found = self._index.search(signs, min(CANDIDATES * k, self.ntotal))
         found = np.sort(found, axis=1)
         scores = np.empty(found.shape, np.float32)
-        width = self._index.code_size
-        codes = self._faiss.rev_swig_ptr(self._index.xb.data(), self.ntotal * width).reshape(
-            self.ntotal, width
-        )  # a view
+        codes = self._codes()
         step = max(1, block_rows(self.d) // found.shape[1])
         for begin in range(0, len(queries), step):
             part = slice(begin, begin + step)

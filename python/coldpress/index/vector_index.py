@@ -56,7 +56,8 @@ class VectorIndex:
     metric : {"cosine", "dot"}
     kind : {"exact", "ivf", "binary"}
     settings : mapping
-        How it was built and tuned; always has ``recall_at_10``, and for ``"ivf"`` ``nlist``, ``nprobe`` and more.
+        How it was built and tuned; always has ``recall_at_10`` against comparing every stored vector, and for ``"ivf"``
+        ``nlist``, ``nprobe`` and more. Of ``"binary"`` it is None: the vectors that the signs were are not stored.
 
     Examples
     --------
@@ -143,7 +144,7 @@ class VectorIndex:
             )
         matrix = store.bits(name) if chosen == "binary" else store.output(name)
         dim = store.dims[name]
-        settings: dict[str, Any] = {"recall_at_10": 1.0}
+        settings: dict[str, Any] = {"recall_at_10": None if chosen == "binary" else 1.0}
         with faiss_threads(threads) as faiss:
             if chosen == "binary":
                 index = build_signs(faiss, matrix, dim)
