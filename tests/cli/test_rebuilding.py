@@ -47,6 +47,7 @@ def save_clip(directory: Path, seed: int) -> Path:
     torch.manual_seed(seed)
     vision = SIZES | {"image_size": 32, "patch_size": 8, "projection_dim": 24}
     text = SIZES | {"vocab_size": len(WORDS), "max_position_embeddings": 16, "eos_token_id": 3, "bos_token_id": 2}
+    text |= {"num_hidden_layers": 3}
     CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=24)).save_pretrained(directory)
     size = {"height": 32, "width": 32}
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size).save_pretrained(directory)
@@ -161,6 +162,28 @@ def test_other_spaces_stay_apart(cli: Cli, clip: Path, photos: Path, captions: P
     assert "(cls): search by --image or --key" in " ".join(done.err.split())
     with pytest.raises(FingerprintMismatch):
         coldpress.Extractor(clip, modality="text").run(store, captions)
+
+
+def test_a_tower_cut_short_takes_queries_of_its_own_kind_alone(
+    cli: Cli, clip: Path, photos: Path, tmp_path: Path
+) -> None:
+    _, index = made(cli, photos, tmp_path, "--model", clip, "--layers", 1)
+    assert best(cli, index, "--image", photos / "3.png") == "3.png"
+    done = cli("search", index, "--text", "a dog")
+    assert done.code == 2
+    message = " ".join(done.err.replace("│", "").split())  # without the frame
+    assert "(--layers 1) embeds images, and no other tower of it ends in this space (pooled)" in message
+    assert "search by --image or --key" in message
+    with pytest.raises(FingerprintMismatch):
+        VectorIndex.open(index).check(coldpress.Extractor(clip, modality="text").fingerprint)
+
+
+def test_all_layers_of_one_tower_do_not_cut_the_other(cli: Cli, clip: Path, photos: Path, tmp_path: Path) -> None:
+    _, index = made(cli, photos, tmp_path, "--model", clip, "--layers", 2)  # the text tower has three
+    texts = coldpress.Extractor(clip, modality="text")
+    assert (
+        best(cli, index, "--text", "a red dog") == VectorIndex.open(index).search(texts.embed(["a red dog"]))[1][0, 0]
+    )
 
 
 def test_a_tower_alone_shares_no_space(clip: Path, tmp_path: Path) -> None:

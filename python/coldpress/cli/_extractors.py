@@ -87,11 +87,13 @@ def extractor_for_query(
     if own == modality:
         return extractor_for(index, model, arch, device=device)
     if "space" not in index.fingerprint.fields:
+        layers = index.description.get("layers")
+        part = f" (--layers {layers})" if layers else ""
         raise typer.BadParameter(
-            f"{index.model} embeds {own}s, and no other tower of it ends in this space ({index.output}): search by "
-            f"--{own} or --key"
+            f"{index.model}{part} embeds {own}s, and no other tower of it ends in this space ({index.output}): search "
+            f"by --{own} or --key"
         )
-    plain = {"output": "pooled", "precision": "fp32", "layer_precision": None, "calibration": None}
+    plain = {"output": "pooled", "layers": None, "precision": "fp32", "layer_precision": None, "calibration": None}
     inputs = {"prompt": None, "exif": False, "fast_decode": False}
     return extractor_for(index, model, arch, modality=modality, device=device, **plain, **inputs)
 

@@ -231,12 +231,11 @@ def _load_native(
     else:
         pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source)
         config = family.read_config(raw, pooling, normalize=normalize)
-    whole, kept = config, None
+    whole = config
     if weights.layers is not None:
         config = first_blocks(whole, weights.layers)
-        kept = partial(is_kept, config=config)
     cut = {} if config == whole else {"layers": weights.layers}
-    checkpoint = read_tensors(weights.at, kept)
+    checkpoint = read_tensors(weights.at, partial(is_kept, config=config) if cut else None)
     tensors = backbone_tensors(family, modality, checkpoint)
     digest = hash_tensors(tensors) if weights.hashed else ""
     backbone = family.build(config, spec)
