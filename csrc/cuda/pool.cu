@@ -1,10 +1,10 @@
 // pool on CUDA: mean, first or last token of each sequence, L2-normalised and cast in one pass.
 //
 // Bound by memory: every token vector is read once. One block owns a sequence and a thread owns
-// columns, so tokens are read coalesced and added in order, without a reduction across threads; the
-// pooled row waits in shared memory, in float32, for its norm. Long sequences in a small batch
-// leave the GPU half empty: splitting them would tie the order of the sum to the batch. Never
-// measured yet.
+// columns, so tokens are read coalesced and added without a reduction across threads, in blocks of
+// 32 and then the blocks, as on the CPU; the pooled row waits in shared memory, in float32, for its
+// norm. Long sequences in a small batch leave the GPU half empty: splitting them would tie the
+// order of the sum to the batch. Never measured yet.
 #include "cuda/common.cuh"
 
 namespace coldpress {
@@ -12,9 +12,23 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
+constexpr int64_t kBlock = 32;  // of tokens
 constexpr int64_t kSharedFloats = 48 * 1024 / sizeof(float) - kWarps;
 
 enum class Pooling { mean, cls, last };
+
+// The sum of column d of tokens [begin, end).
+template <class In>
+__device__ float sum_tokens(const In* tokens, int64_t begin, int64_t end, int64_t D, int64_t d) {
+  float sum = 0.0f;
+  for (int64_t block = begin; block < end; block += kBlock) {
+    const int64_t stop = block + kBlock < end ? block + kBlock : end;
+    float part = to_float(tokens[block * D + d]);
+    for (int64_t t = block + 1; t < stop; ++t) part += to_float(tokens[t * D + d]);
+    sum += part;
+  }
+  return sum;
+}
 
 // tokens: (T, D); ends: (B + 1), one sequence a block; out: (B, D). Bounds live on the device,
 // where the launcher cannot check them without waiting: a sequence that is empty or out of range
@@ -31,8 +45,7 @@ __global__ void pool_kernel(const In* tokens, const int32_t* ends, int64_t T, in
   for (int64_t d = threadIdx.x; d < D; d += kThreads) {
     float value = valid ? to_float(tokens[one * D + d]) : nanf("");
     if (valid && pooling == Pooling::mean) {
-      for (int64_t t = begin + 1; t < end; ++t) value += to_float(tokens[t * D + d]);
-      value /= static_cast<float>(end - begin);
+      value = sum_tokens(tokens, begin, end, D, d) / static_cast<float>(end - begin);
     }
     pooled[d] = value;
     squares += value * value;

@@ -23,6 +23,17 @@ def test_tails(D: int, pooling: str, *, normalize: bool) -> None:
     assert_within_k(ours, lambda t: pool_reference(t, ends, pooling, normalize, t.dtype), tokens)
 
 
+@pytest.mark.parametrize("T", [31, 32, 33, 64, 65, 784, 5000])
+def test_rounding_does_not_grow_with_the_sequence(T: int) -> None:
+    tokens, ends = torch.rand(T + 3, 48) + 0.5, bounds(3, T)
+    exact = pool_reference(tokens.double(), ends, "mean", False, torch.float64)
+    for ours in (
+        on_every_level(lambda: ops.pool(tokens, ends, "mean")),
+        pool_reference(tokens, ends, "mean", False, torch.float32),
+    ):
+        assert ((ours - exact).norm() / exact.norm()) < 3e-7  # 1.1e-6 at 5000 when summed in one go
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_the_cast_rounds_the_float32_vector(dtype: torch.dtype) -> None:
     tokens, ends = torch.randn(30, 50), bounds(10, 20)

@@ -11,6 +11,17 @@ from coldpress.ops._define import define
 
 Pooling = Literal["mean", "cls", "last"]
 
+_BLOCK = 32  # tokens, as in csrc/cpu/pool.cpp
+
+
+def _sums(tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Sum (B, D) each sequence by blocks of tokens, then the blocks: in one go, rounding grows with the length."""
+    blocks = -(-lengths // _BLOCK)
+    of_blocks = torch.full((int(blocks.sum()),), _BLOCK, device=lengths.device)
+    of_blocks[blocks.cumsum(0) - 1] = lengths - (blocks - 1) * _BLOCK
+    partial = torch.segment_reduce(tokens, "sum", lengths=of_blocks, axis=0)
+    return torch.segment_reduce(partial, "sum", lengths=blocks, axis=0)
+
 
 def pool_reference(
     tokens: torch.Tensor,
@@ -24,8 +35,8 @@ def pool_reference(
     if not len(ends):  # segment_reduce refuses it
         pooled = tokens
     elif pooling == "mean":
-        sums = torch.segment_reduce(tokens, "sum", lengths=(ends - begins).to(tokens.device), axis=0)
-        pooled = sums / (ends - begins).unsqueeze(1)
+        lengths = (ends - begins).to(tokens.device)
+        pooled = _sums(tokens, lengths) / lengths.unsqueeze(1)
     else:
         pooled = tokens[begins if pooling == "cls" else ends - 1]
     return (F.normalize(pooled, dim=1) if normalize else pooled).to(dtype)
