@@ -30,13 +30,16 @@ from coldpress.types import Batch, ImageBatch, ImageSpec, MixedBatch, Modality, 
 Tensors = dict[str, torch.Tensor]
 Vectors = Mapping[str, torch.Tensor]
 
-K = 5
+K = 4
 """Our fp32 error may be this multiple of the framework's own, both against its float64 forward.
 
 Both errors are the largest of a few hundred values that differ by the order of summation alone, so their ratio
-scatters around one; over all cases here it stays below 2.5, below 4 where a batch normalisation is folded into the
-weights, and a wrong epsilon, activation or position is off by factors of thousands.
+scatters around one; over all cases here but one it stays below 2.8 beside a framework on AVX-512 or AVX2 and below 3.8
+on SSE, and a wrong epsilon, activation or position is off by factors of thousands.
 """
+
+INT8_COSINE = 0.99
+"""Least cosine of int8 with fp32: tiny random networks are the worst case, few values to average the rounding over."""
 
 FLOOR_ULPS = 4
 """Errors below this many units in the last place of the largest value are rounding, whatever the framework's are."""
@@ -52,7 +55,8 @@ class Case:
     `tower` is the part of the model that returns the tokens; `final` turns its result, of the whole model, into the
     final tokens and, where those are not pooled as `pooling` says, the model's own vector. `modality` asks for one of
     two towers. Texts are as long as `lengths` says, and end with the last word of the vocabulary.
-    `blocks` finds the modules whose outputs are layers, where they are not a list of their own.
+    `blocks` finds the modules whose outputs are layers, where they are not a list of their own. `k` and `int8_cosine`
+    loosen the limits for a network that is sensitive itself, which the case measures and says.
     """
 
     name: str
@@ -71,6 +75,8 @@ class Case:
     modality: Modality | None = None
     lengths: tuple[int, ...] | None = None
     blocks: Callable[[nn.Module], Sequence[nn.Module]] | None = None
+    k: float = K
+    int8_cosine: float = INT8_COSINE
 
 
 class Subject:
@@ -306,7 +312,7 @@ def largest_error(vectors: Vectors, exact: Vectors, name: str) -> float:
 def allowed_error(subject: Subject, name: str) -> float:
     """What the k rule grants to one output."""
     ulp = torch.finfo(torch.float32).eps * float(subject.exact[name].abs().max())
-    return max(K * largest_error(subject.framework, subject.exact, name), FLOOR_ULPS * ulp)
+    return max(subject.case.k * largest_error(subject.framework, subject.exact, name), FLOOR_ULPS * ulp)
 
 
 def equal(a: Vectors, b: Vectors) -> bool:

@@ -20,19 +20,24 @@ TINY: dict[str, Any] = {
 
 
 def case(name: str, model: type = ModernBertModel, files: dict[str, Any] = TOKENIZER, pooling: str = "mean",
-         normalize: bool = False, **changed: Any) -> Case:  # fmt: skip
+         normalize: bool = False, limits: dict[str, Any] | None = None, **changed: Any) -> Case:  # fmt: skip
     build = lambda: model(ModernBertConfig(**TINY | changed))  # noqa: E731
-    return Case(name, "modernbert", build, files, pooling, normalize=normalize)
+    return Case(name, "modernbert", build, files, pooling, normalize=normalize, **limits or {})
 
+
+SENSITIVE = {"int8_cosine": 0.96}
+"""In the attention of the third block, the last of 90 tokens amplifies errors three times as much as the median one: of
+a relative error of 1e-4 in every linear layer, drawn at random in float64, 17e-4 of its vector, in the median 5e-4. In
+int8 its cosine is 0.97, that of the last tokens of other texts above 0.995. Biases or another width do away with it."""
 
 CASES = [
-    case("plain"),
+    case("plain", limits=SENSITIVE),
     case("panels", hidden_size=64, num_attention_heads=2),
     case("biases", norm_bias=True, attention_bias=True, mlp_bias=True),
-    case("local_last", num_hidden_layers=3),
+    case("local_last", num_hidden_layers=3, limits=SENSITIVE | {"k": 5}),
     case("silu", hidden_activation="silu", num_hidden_layers=2),
-    case("masked_lm", ModernBertForMaskedLM),
-    case("classifier", ModernBertForSequenceClassification),
+    case("masked_lm", ModernBertForMaskedLM, limits=SENSITIVE),
+    case("classifier", ModernBertForSequenceClassification, limits=SENSITIVE),
     case("cls", files=sentence_layout("cls", normalize=True), pooling="cls", normalize=True),
 ]
 
