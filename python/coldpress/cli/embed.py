@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,10 @@ from coldpress.cli._outcomes import first_failures
 from coldpress.cli._progress import ProgressDisplay, loading
 from coldpress.cli._signals import finish_shard_on_signal
 from coldpress.cli._summary import render_summary
+
+if TYPE_CHECKING:
+    from coldpress import Extractor
+    from coldpress.engine import Summary
 
 
 class Dtype(str, Enum):
@@ -144,8 +148,7 @@ def embed(
         raise typer.BadParameter("--arch and --reuse are for one model")
     columns = options.columns(text_column, image_column, key_column, label_column, metadata_column)
     with loading(", ".join(model)):
-        from coldpress import EmbeddingStore, Extractor, embed_together
-        from coldpress.together import store_names
+        from coldpress import Extractor
 
         extractors = [
             Extractor(
@@ -165,8 +168,8 @@ def embed(
             )
             for name in model
         ]
-    outs = [out] if len(model) == 1 else [f"{out.rstrip('/')}/{name}" for name in store_names(model)]
-    running: dict[str, Any] = {
+    outs = _places(out, model)
+    running = {
         "dtype": dtype.value,
         "shard_rows": shard_rows,
         "columns": columns,
@@ -177,13 +180,32 @@ def embed(
     }
     try:
         with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:
-            running |= {"on_progress": progress, "should_stop": stopping}
-            if len(model) == 1:
-                summaries = [extractors[0].run(out, sources, reuse=reuse, **running)]
-            else:
-                summaries = [*embed_together(extractors, out, sources, **running).values()]
+            summaries = _run(extractors, out, sources, reuse, on_progress=progress, should_stop=stopping, **running)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_what_is_safe(outs)) from None
+    return _result(outs, summaries, stopping.exit_status)
+
+
+def _places(out: str, models: list[str]) -> list[str]:
+    """Where the store of each model lies."""
+    from coldpress.together import store_names
+
+    return [out] if len(models) == 1 else [f"{out.rstrip('/')}/{name}" for name in store_names(models)]
+
+
+def _run(extractors: list[Extractor], out: str, sources: list[str], reuse: str | None, **options: Any) -> list[Summary]:
+    """Embed with each of the extractors."""
+    from coldpress import embed_together
+
+    if len(extractors) == 1:
+        return [extractors[0].run(out, sources, reuse=reuse, **options)]
+    return [*embed_together(extractors, out, sources, **options).values()]
+
+
+def _result(outs: list[str], summaries: list[Summary], interrupted_status: int) -> Result:
+    """What is printed of runs into these stores, and the exit status."""
+    from coldpress import EmbeddingStore
+
     stores = [EmbeddingStore(place) for place in outs]
     interrupted = any(summary.interrupted for summary in summaries)
 
@@ -198,7 +220,7 @@ def embed(
         {**summary.to_json(), "failures": first_failures(store)}
         for summary, store in zip(summaries, stores, strict=True)
     ]
-    status = stopping.exit_status if interrupted else 0
+    status = interrupted_status if interrupted else 0
     return Result(data[0] if len(data) == 1 else {"stores": data, "interrupted": interrupted}, render, status=status)
 
 
