@@ -27,9 +27,11 @@ from harness import RESULTS, machine
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 SANITIZERS = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 LEVELS = {
     "avx2": ["-mavx2", "-mfma"],
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"],
+    "avx512": AVX512,
+    "avx512_vnni": [*AVX512, "-mavx512vnni", "-DCOLDPRESS_ISA_IS_avx512"],
 }
 
 
