@@ -21,7 +21,7 @@ from coldpress import ops
 from coldpress.errors import ModelError
 from coldpress.layers import Conv2d, GlobalResponseNorm, LayerNorm, Mlp, PixelConv2d
 from coldpress.models.base import WeightMap
-from coldpress.models.convolutional import ConvolutionalBackbone, FeatureMaps, image_spec
+from coldpress.models.convolutional import ConvolutionalBackbone, FeatureMaps, image_by_image, image_spec
 from coldpress.models.names import activation_named, required
 from coldpress.models.weights import expect_shapes
 from coldpress.types import ImageSpec, Output, Spec
@@ -87,20 +87,20 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, height, width, C) to the same shape."""
-        tokens, B = self.norm(self.depthwise(x)).flatten(0, 2), len(x)
-        if len(tokens) >= B * ALONE:
-            out = torch.cat([self._feed_forward(image, 1) for image in tokens.split(len(tokens) // max(B, 1))])
+        inner = self.norm(self.depthwise(x))
+        if x.shape[1] * x.shape[2] >= ALONE:
+            (out,) = image_by_image(lambda image: [self._feed_forward(image)], inner)
         else:
-            out = self._feed_forward(tokens, B)
-        return out.view(x.shape) + x
+            out = self._feed_forward(inner)
+        return out + x
 
-    def _feed_forward(self, tokens: torch.Tensor, images: int) -> torch.Tensor:
-        """Map the tokens (T, D) of so many images to (T, D)."""
-        if self.response is None:
-            out: torch.Tensor = self.mlp(tokens)
-            return out
-        out = self.mlp.down(self.response(self.mlp.up(tokens), images))
-        return out
+    def _feed_forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, height, width, C) to the same shape."""
+        inner = self.mlp.up(x.flatten(0, 2))
+        if self.response is not None:
+            inner = self.response(inner, len(x))
+        out: torch.Tensor = self.mlp.down(inner)
+        return out.view(x.shape)
 
     def fold_layer_scale(self) -> None:
         """Multiply the layer scale into the projection that it follows."""

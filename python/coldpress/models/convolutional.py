@@ -90,6 +90,15 @@ def average(x: torch.Tensor) -> torch.Tensor:
     return ops.pool(x.reshape(-1, C), bounds, "mean")
 
 
+def image_by_image(part: Callable[[torch.Tensor], Sequence[torch.Tensor]], x: torch.Tensor) -> list[torch.Tensor]:
+    """Run a part of a network on each image of x (B, ...) alone; each of its results as a batch again.
+
+    For maps so large that those of a batch leave the caches. The bits are those of the whole batch.
+    """
+    results = [part(image) for image in torch.split(x, 1)]
+    return [torch.cat(of_all) for of_all in zip(*results, strict=True)]
+
+
 def image_spec(spec: Spec) -> ImageSpec:
     """Return the specification of a family that takes images."""
     assert isinstance(spec, ImageSpec)

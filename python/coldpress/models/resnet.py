@@ -22,7 +22,7 @@ from coldpress import ops
 from coldpress.errors import ModelError
 from coldpress.layers import Conv2d, PixelConv2d
 from coldpress.models.base import WeightMap
-from coldpress.models.convolutional import ConvolutionalBackbone, FeatureMaps, conv_names, image_spec
+from coldpress.models.convolutional import ConvolutionalBackbone, FeatureMaps, conv_names, image_by_image, image_spec
 from coldpress.models.names import activation_named, required
 from coldpress.types import ImageSpec, Output, Spec
 
@@ -124,8 +124,7 @@ class ResNet(ConvolutionalBackbone):
         """Return the maps of stages."""
         last = self.depth if None in layers else max(layer for layer in layers if layer is not None)
         wide = min(last, WIDE_STAGES)
-        parts = [self._wide(pixels[i : i + 1], wide) for i in range(len(pixels))]
-        outputs = [torch.cat(part) for part in zip(*parts, strict=True)]
+        outputs = image_by_image(lambda image: self._wide(image, wide), pixels)
         for stage in self.stages[wide:last]:
             outputs.append(stage(outputs[-1]))
         return {layer: outputs[-1 if layer is None else layer - 1] for layer in layers}
