@@ -7,9 +7,9 @@
 // bits. Otherwise as core/attention.h: 64 queries at a time, one a lane. vpdpwssd multiplies twice
 // as many words as FMA floats, and what streams through the caches is half as long.
 //
-// One core of a Zen 5, a head of T x width, fp32 against words: 53 x 32 2.2 -> 1.9 us, 104 x 32
-// 7.0 -> 5.4, 197 x 64 44 -> 31, 512 x 64 274 -> 175 (67 % of 573 GOP/s; 56 % at 197). Of 31 us the
-// products take 23, the softmax 4 and quantising 4.
+// One core of a Zen 5, a head of T x width, fp32 against words: 53 x 32 2.5 -> 1.9 us, 104 x 32
+// 8.0 -> 5.7, 197 x 64 51 -> 33, 512 x 64 305 -> 191 (61 % of 573 GOP/s; 53 % at 197). Of 33 us the
+// products take 23, the softmax 5 and quantising 5.
 #pragma once
 
 #include "core/attention_lanes.h"
