@@ -38,4 +38,27 @@ inline Conv conv_of(const Tensor& x, const std::vector<int64_t>& kernel, int64_t
   return conv;
 }
 
+// What a convolution with packed weights reads and writes.
+struct ConvOperands {
+  const float* x;
+  const float* packed;
+  const float* bias;
+  const float* residual;  // of the shape of out, or null
+  Tensor out;             // (B, OH, OW, N)
+};
+
+// The operands of a convolution, checked but for the shape of `packed`.
+inline ConvOperands operands_of(const Conv& conv, const Tensor& x, const Tensor& packed,
+                                const Tensor& bias, const std::optional<Tensor>& residual,
+                                const std::string& op) {
+  Tensor out = torch::stable::new_empty(x, {x.size(0), conv.OH, conv.OW, conv.N});
+  STD_TORCH_CHECK(!residual || residual->numel() == out.numel(), "coldpress::", op,
+                  ": residual must have the shape of the output");
+  const auto read = [&](const Tensor& t, const char* name) {
+    return packed_floats(t, (op + ": " + name).c_str());
+  };
+  return {read(x, "x"), read(packed, "packed"), read(bias, "bias"),
+          residual ? read(*residual, "residual") : nullptr, out};
+}
+
 }  // namespace coldpress

@@ -57,14 +57,8 @@ Tensor conv2d(const Tensor& x, const Tensor& packed, const Tensor& bias,
   STD_TORCH_CHECK(packed.dim() == 3 && packed.size(0) == panels && packed.size(1) == K &&
                       packed.size(2) == kConvPanel,
                   "coldpress::conv2d: packed weights do not fit x, bias and kernel");
-  Tensor out = torch::stable::new_empty(x, {x.size(0), conv.OH, conv.OW, N});
-  STD_TORCH_CHECK(!residual || residual->numel() == out.numel(),
-                  "coldpress::conv2d: residual must have the shape of the output");
-  const float* x_data = packed_floats(x, "conv2d: x");
-  const float* w_data = packed_floats(packed, "conv2d: packed");
-  const float* b_data = packed_floats(bias, "conv2d: bias");
-  const float* r_data = residual ? packed_floats(*residual, "conv2d: residual") : nullptr;
-  float* out_data = out_floats(out);
+  ConvOperands at = operands_of(conv, x, packed, bias, residual, "conv2d");
+  float* out_data = out_floats(at.out);
   const Activation epilogue = activation_named(activation);
   const auto run = COLDPRESS_SELECT(conv2d_panel);
   const Scratch zeros(conv.C);
@@ -75,11 +69,11 @@ Tensor conv2d(const Tensor& x, const Tensor& packed, const Tensor& bias,
     const int64_t panel = resident ? task % panels : task / tiles;
     const int64_t pixel = (resident ? task / panels : task % tiles) * kTaskPixels;
     const int64_t column = panel * kConvPanel;
-    run(x_data, conv, zeros.get(), pixel, std::min(kTaskPixels, pixels - pixel),
-        w_data + panel * K * kConvPanel, b_data + column, std::min(kConvPanel, N - column),
-        r_data ? r_data + column : nullptr, epilogue, out_data + column);
+    run(at.x, conv, zeros.get(), pixel, std::min(kTaskPixels, pixels - pixel),
+        at.packed + panel * K * kConvPanel, at.bias + column, std::min(kConvPanel, N - column),
+        at.residual ? at.residual + column : nullptr, epilogue, out_data + column);
   });
-  return out;
+  return at.out;
 }
 
 }  // namespace

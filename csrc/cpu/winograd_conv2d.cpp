@@ -220,29 +220,23 @@ Tensor winograd_conv2d(const Tensor& x, const Tensor& packed, const Tensor& bias
                       packed.size(1) == ceil_div(N, kConvPanel) && packed.size(2) == conv.C &&
                       packed.size(3) == kConvPanel,
                   "coldpress::winograd_conv2d: packed weights do not fit x and bias");
-  Tensor out = torch::stable::new_empty(x, {x.size(0), conv.OH, conv.OW, N});
-  STD_TORCH_CHECK(!residual || residual->numel() == out.numel(),
-                  "coldpress::winograd_conv2d: residual must have the shape of the output");
-  const float* x_data = packed_floats(x, "winograd_conv2d: x");
-  const float* w_data = packed_floats(packed, "winograd_conv2d: packed");
-  const float* b_data = packed_floats(bias, "winograd_conv2d: bias");
-  const float* r_data = residual ? packed_floats(*residual, "winograd_conv2d: residual") : nullptr;
-  float* out_data = out_floats(out);
+  ConvOperands at = operands_of(conv, x, packed, bias, residual, "winograd_conv2d");
+  float* out_data = out_floats(at.out);
   const Activation epilogue = activation_named(activation);
   const auto run = COLDPRESS_SELECT(winograd_tiles);
   const Scratch zeros(conv.C);
   std::fill(zeros.get(), zeros.get() + conv.C, 0.0f);
   const WinogradTiles tiles{ceil_div(conv.OH, kWinogradSide), ceil_div(conv.OW, kWinogradSide)};
   const int64_t total = x.size(0) * tiles.high * tiles.wide, step = tiles_at_once(conv, total);
-  if (total == 0) return out;
+  if (total == 0) return at.out;
   for_each_task(ceil_div(total, step), [&](int64_t task) {
     const int64_t first = task * step, count = std::min(step, total - first);
     const Scratch planes(kWinogradPoints *
                          (winograd_plane(count, conv.C) + winograd_plane(count, N)));
-    run(x_data, conv, tiles, first, count, w_data, b_data, r_data, epilogue, zeros.get(),
+    run(at.x, conv, tiles, first, count, at.packed, at.bias, at.residual, epilogue, zeros.get(),
         planes.get(), out_data);
   });
-  return out;
+  return at.out;
 }
 
 }  // namespace

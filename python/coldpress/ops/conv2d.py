@@ -63,9 +63,10 @@ def check_window(
     kernel: tuple[int, int],
     stride: int,
     padding: tuple[int, int, int, int],
+    dilation: int = 1,
 ) -> None:
     """Raise ValueError unless the window fits into the padded images, and the residual is as large as the output."""
-    height, width = output_size(x.shape[1:3], kernel, stride, padding)
+    height, width = output_size(x.shape[1:3], kernel, stride, padding, dilation)
     if height < 1 or width < 1 or min(padding) < 0:
         raise ValueError(f"{op}: got images {tuple(x.shape[1:3])}, padding {padding}; expected to hold {kernel}")
     expected = (len(x), height, width, bias.numel())

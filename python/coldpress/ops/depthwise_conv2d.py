@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from coldpress.ops._define import define
-from coldpress.ops.conv2d import output_size
+from coldpress.ops.conv2d import check_window, output_size
 from coldpress.ops.linear import Activation, activate, check_activation
 
 LARGEST_WINDOW = 16
@@ -97,9 +97,6 @@ def depthwise_conv2d(
             f"depthwise_conv2d: got x {tuple(x.shape)}, taps {tuple(taps.shape)}, bias {tuple(bias.shape)}, kernel "
             f"{kernel}; expected (B, height, width, C), (h * w, C), (C,), h at most {LARGEST_WINDOW}"
         )
-    if min(output_size(x.shape[1:3], kernel, stride, padding, dilation)) < 1 or min(padding) < 0:
-        raise ValueError(
-            f"depthwise_conv2d: got images {tuple(x.shape[1:3])}, padding {padding}; expected to hold {kernel}"
-        )
+    check_window("depthwise_conv2d", x, bias, None, kernel, stride, padding, dilation)
     check_activation("depthwise_conv2d", activation)
     return _depthwise_conv2d(x, taps, bias, kernel, stride, dilation, padding, activation)  # type: ignore[no-any-return]
