@@ -96,7 +96,7 @@ def index_facts(kind: str, metric: str, recall: float | None) -> dict[str, objec
         "ivf": "rows of the nearest clusters are compared",
         "binary": "the signs of every row are compared, the nearest ranked by the numbers of the query",
     }
-    shown = "unknown: the store has signs, not the vectors they were" if recall is None else f"{recall:.3f}"
+    shown = "unknown: the store keeps signs alone" if recall is None else f"{recall:.3f}"
     return {"kind": f"{kind} ({how[kind]})", "metric": metric, "recall@10": shown}
 
 

@@ -49,8 +49,6 @@ class VectorIndex:
         The model that made them, and the arguments of the :class:`~coldpress.Extractor` that did.
     output : str
         Which output of the store they are.
-    model : str
-        The model that made them.
     projection : Projection or None
         What they were mapped by, if they were, for the queries.
     metric : {"cosine", "dot"}
