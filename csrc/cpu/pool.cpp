@@ -16,8 +16,6 @@ COLDPRESS_KERNEL(pool_sequence, const float* tokens, int64_t T, int64_t D, Pooli
 }  // namespace coldpress
 
 #ifndef COLDPRESS_LAUNCHER
-#include <algorithm>
-
 #include "core/simd.h"
 
 namespace coldpress::COLDPRESS_ISA_LEVEL {
@@ -28,7 +26,7 @@ constexpr int64_t kBlock = 32;  // of tokens; as in ops/pool.py and cuda/pool.cu
 // The first n lanes of the sum of T tokens, `stride` apart.
 Vec sum_tokens(const float* tokens, int64_t T, int64_t stride, int64_t n) {
   const auto sum_block = [&](int64_t begin) {
-    const int64_t end = std::min(begin + kBlock, T);
+    const int64_t end = T - begin < kBlock ? T : begin + kBlock;
     Vec sum = load_first(tokens + begin * stride, n);
     for (int64_t t = begin + 1; t < end; ++t) sum = sum + load_first(tokens + t * stride, n);
     return sum;

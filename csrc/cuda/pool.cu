@@ -43,9 +43,11 @@ __global__ void pool_kernel(const In* tokens, const int32_t* ends, int64_t T, in
   const int64_t one = pooling == Pooling::last ? end - 1 : begin;
   float squares = 0.0f;
   for (int64_t d = threadIdx.x; d < D; d += kThreads) {
-    float value = valid ? to_float(tokens[one * D + d]) : nanf("");
-    if (valid && pooling == Pooling::mean) {
-      value = sum_tokens(tokens, begin, end, D, d) / static_cast<float>(end - begin);
+    float value = nanf("");
+    if (valid) {
+      value = pooling == Pooling::mean
+                  ? sum_tokens(tokens, begin, end, D, d) / static_cast<float>(end - begin)
+                  : to_float(tokens[one * D + d]);
     }
     pooled[d] = value;
     squares += value * value;
