@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from coldpress.engine.reduction import Reduction
 from coldpress.engine.vectors import Vectors, joined
 from coldpress.errors import ColdpressError
 from coldpress.models import Backbone, LoadedModel
+from coldpress.models.base import copy_sharing_tensors
 from coldpress.models.openvino import Calibrated
 from coldpress.models.workers import single_threaded_workers
 from coldpress.ops import ReferenceMode
@@ -89,8 +89,7 @@ class Computer:
 
     def with_layers(self, names: Iterable[str], other: Computer) -> Computer:
         """Return the same with some layers of another computer of this model; it shares the weights of both."""
-        tensors = chain(self.backbone.parameters(), self.backbone.buffers())
-        mixed = copy.deepcopy(self.backbone, {id(tensor): tensor for tensor in tensors})
+        mixed = copy_sharing_tensors(self.backbone)
         for name in names:
             mixed.set_submodule(name, other.backbone.get_submodule(name))
         made = copy.copy(self)
@@ -136,8 +135,8 @@ class Computer:
         if not output.dense:
             return reduced
         # of a text its tokens; images share the patches by their areas, which differ where each keeps its shape
-        sizes = np.array([len(one.ids) if isinstance(one, TextInput) else one.pixels[..., 0].size for one in batch])
-        return Ragged(reduced, len(rows) * sizes.astype(np.int64) // sizes.sum())
+        sizes = np.array([len(one.ids) if isinstance(one, TextInput) else one.pixels.size for one in batch], np.int64)
+        return Ragged(reduced, len(rows) * sizes // sizes.sum())
 
     def _join(self, parts: Sequence[Vectors]) -> Vectors:
         if parts:

@@ -142,12 +142,12 @@ class VectorIndex:
             )
         matrix = store.bits(name) if chosen == "binary" else store.output(name)
         dim = store.dims[name]
-        settings: dict[str, Any] = {"recall_at_10": None if chosen == "binary" else 1.0}
+        settings: dict[str, Any]
         with faiss_threads(threads) as faiss:
             if chosen == "binary":
-                index = build_signs(faiss, matrix, dim)
+                index, settings = build_signs(faiss, matrix, dim), {"recall_at_10": None}
             elif chosen == "exact":
-                index = faiss.IndexFlatIP(dim)
+                index, settings = faiss.IndexFlatIP(dim), {"recall_at_10": 1.0}
                 for _, block in prepared_blocks(matrix, metric, keys):
                     index.add(block)
             else:

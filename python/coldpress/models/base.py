@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -16,6 +17,8 @@ from coldpress import ops
 from coldpress.errors import ModelError
 from coldpress.layers import Linear
 from coldpress.types import Batch, Modality, Output, Spec, mode_label
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 WeightMap = Mapping[str, Sequence[str]]
 """Name of one of our parameters -> the checkpoint tensors it is made of, joined along the first axis."""
@@ -124,6 +127,13 @@ class LoadedModel:
     reload: Callable[[], Backbone] | None = None
     calibration: Calibration | None = None
     space: str | None = None
+
+
+def copy_sharing_tensors(module: AnyModule, besides: Iterable[torch.Tensor] = ()) -> AnyModule:
+    """Copy a module, but no parameter or buffer: both have the same ones. Those in `besides` are copied too."""
+    own = {id(tensor) for tensor in besides}
+    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers()) if id(tensor) not in own}
+    return copy.deepcopy(module, shared)
 
 
 def run_blocks(

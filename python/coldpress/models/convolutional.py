@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import chain
 
 import torch
 from torch import nn
@@ -13,6 +11,7 @@ from torch import nn
 from coldpress import ops
 from coldpress.errors import ModelError
 from coldpress.layers import Conv2d
+from coldpress.models.base import copy_sharing_tensors
 from coldpress.models.openvino import Calibrated
 from coldpress.types import Batch, ImageBatch, ImageSpec, Output, Spec
 
@@ -70,8 +69,7 @@ class _Traced(nn.Module):
 
     def __init__(self, backbone: ConvolutionalBackbone, outputs: Sequence[Output]) -> None:
         super().__init__()
-        tensors = chain(backbone.parameters(), backbone.buffers())
-        self.backbone = copy.deepcopy(backbone, {id(tensor): tensor for tensor in tensors})
+        self.backbone = copy_sharing_tensors(backbone)
         for module in self.backbone.modules():
             if isinstance(module, Conv2d):
                 module.without_winograd()

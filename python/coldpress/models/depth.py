@@ -35,6 +35,6 @@ def first_blocks(config: Any, layers: int) -> Any:
 
 def is_kept(name: str, config: Any) -> bool:
     """Whether a tensor of a checkpoint belongs to one of the blocks of a configuration, or to none."""
-    groups = config.groups if isinstance(config, EncoderConfig) else ()
+    stored = len(config.first_uses) if isinstance(config, EncoderConfig) else config.depth
     found = _BLOCK.search(name)
-    return found is None or int(found[1]) < (len(set(groups)) or config.depth)
+    return found is None or int(found[1]) < stored

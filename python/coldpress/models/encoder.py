@@ -58,6 +58,12 @@ class EncoderConfig:
     pooling: ops.Pooling = "mean"
     normalize: bool = False
 
+    @property
+    def first_uses(self) -> dict[int, int]:
+        """The first block that uses each of the weights, by the number of the weights."""
+        groups = self.groups or range(self.depth)
+        return {group: groups.index(group) for group in dict.fromkeys(groups)}
+
 
 @dataclass(frozen=True)
 class EncoderNames:
@@ -91,9 +97,8 @@ class Encoder(Backbone):
         self.biases = _table(config.buckets, config.heads) if config.buckets else None
         self.stem_norm = LayerNorm(narrow, config.eps)
         self.widen = Linear(narrow, config.width, sensitive=True) if config.narrow else None
-        groups = config.groups or range(config.depth)
-        made = {group: _block(config, groups.index(group)) for group in groups}
-        self.blocks = nn.ModuleList(made[group] for group in groups)
+        made = {group: _block(config, first) for group, first in config.first_uses.items()}
+        self.blocks = nn.ModuleList(made[group] for group in config.groups or made)
         self.norm = LayerNorm(config.width, config.eps) if config.pre_norm else None
         self.turns: torch.Tensor
         self.buckets: torch.Tensor
@@ -212,10 +217,9 @@ def map_encoder(config: EncoderConfig, names: EncoderNames) -> WeightMap:
     )
     if config.narrow:
         modules = {**modules, "widen": [names.widen]}
-    groups = config.groups or range(config.depth)
-    first = {str(group): str(groups.index(group)) for group in groups}
+    first = config.first_uses
     blocks = {
-        re.sub(r"(?<=^blocks\.)\d+", lambda m: first[m[0]], name): parts
+        re.sub(r"(?<=^blocks\.)\d+", lambda m: str(first[int(m[0])]), name): parts
         for name, parts in map_blocks(names.blocks, len(first)).items()
     }
     out = map_modules(modules, config.biasless) | blocks

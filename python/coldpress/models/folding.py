@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from coldpress.models.base import copy_sharing_tensors
 
 TOLERANCE = 1e-4
 """Largest relative difference that folding may make; rounding makes 1e-6 to 1e-5."""
@@ -26,9 +27,7 @@ def folded(module: nn.Module, example: torch.Tensor) -> nn.Module:
     if not convolutions:
         return module
     pairs = _pairs(module, example)
-    own = {id(t) for conv in convolutions for t in conv.parameters()}
-    shared = {id(t): t for t in (*module.parameters(), *module.buffers()) if id(t) not in own}
-    copied = copy.deepcopy(module, dict(shared))
+    copied = copy_sharing_tensors(module, besides=[t for conv in convolutions for t in conv.parameters()])
     for conv, norm in pairs:
         parts: Any = copied.get_submodule(conv), copied.get_submodule(norm)
         fused: nn.Module = fuse_conv_bn_eval(*parts)

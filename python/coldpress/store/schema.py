@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coldpress.errors import StoreError
+from coldpress.store.digests import as_stored
 from coldpress.types import Item, KnownInput, ModelInput, Scalar, TextInput
 
 logger = logging.getLogger(__name__)
@@ -171,7 +172,7 @@ def _fit(value: Any, target: pa.DataType) -> Any:
     if value is None:
         return None
     if target == pa.string():
-        return str(value).encode("utf-8", "backslashreplace").decode()
+        return as_stored(str(value))
     plain = value.item() if isinstance(value, np.generic) else value
     try:
         return pa.scalar(plain, target).as_py()
