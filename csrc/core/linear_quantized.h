@@ -85,6 +85,14 @@ inline void quantize_rows(const float* x, int64_t rows, int64_t K, const Quantiz
   for (int64_t row = 0; row < rows; ++row) quantize_row<F>(x + row * K, K, to, row);
 }
 
+// activation(x) as exact as what follows can tell: its bytes come from it, or its inputs were
+// bytes.
+template <class F>
+inline Vec activate_product(Activation activation, Vec x) {
+  return std::is_same_v<F, Bytes> && activation == Activation::gelu ? coarse_gelu(x)
+                                                                    : activate(activation, x);
+}
+
 // Panels [first, last) of activation(x W^T + bias) for quantised rows x; `out` is where the first
 // column of panel `first` goes.
 template <class F, Activation activation>
@@ -102,7 +110,8 @@ inline void linear_rows(const QuantizedRows& x, int64_t rows, const QuantizedWei
       return [=, &x](int64_t row, Vec sum) {
         const Vec shift = fma(Vec::set(x.offsets[row]), constant, bias);
         const Vec value = fma(sum, Vec::set(x.scales[row]) * scale, shift);
-        store_first(activate(activation, value), target + row * out_stride + vec * kLanes, left);
+        store_first(activate_product<F>(activation, value),
+                    target + row * out_stride + vec * kLanes, left);
       };
     };
     matmul_integer<F, kPanel / kLanes>(x.lanes, x.stride, 1, w.lanes + panel * groups * kPanel,

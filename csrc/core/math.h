@@ -67,6 +67,16 @@ inline Vec gelu(Vec x) {
   return fma(magnitude, min(Vec::set(0.5f), ratio), Vec::set(0.5f) * x);
 }
 
+// GELU to 1.6e-4, where bytes go in and their 255 steps are a hundred times as wide: x (1/2 + x
+// R(x^2)) with R of degree 6 (minimax of the product; at 3.94 the bracket is 1 or 0). No quotient:
+// a layer 384 -> 1536 with its epilogue runs at 863 -> 897 GOP/s on one core of a Zen 5.
+inline Vec coarse_gelu(Vec x) {
+  constexpr float kR[] = {0.39800206f,    -0.064749464f,   0.0088575128f, -0.00083242683f,
+                          4.9931237e-05f, -1.7014603e-06f, 2.4853158e-08f};
+  const Vec a = max(Vec::set(-3.94f), min(Vec::set(3.94f), x));
+  return x * fma(a, polynomial(a * a, kR), Vec::set(0.5f));
+}
+
 // x * sigmoid(y)
 inline Vec times_sigmoid(Vec x, Vec y) { return x / (Vec::set(1.0f) + exp(Vec::set(0.0f) - y)); }
 
