@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from coldpress import engine, models
 from coldpress.data import Columns, Peeked, Source, open_source
-from coldpress.engine import Arithmetic, Computer, Progress, Reduction, RunOptions, Sample, Summary, Trial
-from coldpress.engine.inputs import all_good, as_contents
+from coldpress.engine import Arithmetic, Attempt, Computer, Progress, Reduction, RunOptions, Sample, Summary, Trial
+from coldpress.engine.inputs import all_good, as_contents, prepare_chunks
 from coldpress.engine.plan import CHUNK_ITEMS, chunk_size, sample_size
-from coldpress.engine.stages import ordered_map
 from coldpress.engine.vectors import rows_of
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import Calibration, LoadedModel
@@ -220,12 +219,8 @@ class Extractor:
         pooled = [output.name for output in self.outputs if not output.dense]
         if not pooled:
             raise ColdpressError(f"{self.outputs[0].name} are a matrix an item: use embed_to(), or add a pooled output")
-        size = chunk_size(self.modality, self.outputs)
-        chunks = [contents[i : i + size] for i in range(0, len(contents), size)]
         rows, at = [], 0
-        for inputs in ordered_map(
-            self._preprocess, chunks, min(engine.default_workers(self.modality), max(len(chunks), 1))
-        ):
+        for inputs in prepare_chunks(self._preprocess, contents, chunk_size(self.modality, self.outputs)):
             vectors = self._compute(all_good(inputs, at))
             rows.append(np.concatenate([rows_of(vectors[name]) for name in pooled], axis=1))
             if not (finite := np.isfinite(rows[-1]).all(axis=1)).all():
@@ -253,7 +248,11 @@ class Extractor:
 
         A mode that fails follows once more, with the layers that hurt in the next one.
         """
-        return self._arithmetic.compare(self._sample(items, samples))
+        return tuple(attempt.trial for attempt in self.attempts(self._sample(items, samples)))
+
+    def attempts(self, sample: Sample) -> Iterator[Attempt]:
+        """Yield what :meth:`compare` tries, each with what computes so."""
+        return self._arithmetic.attempts(sample)
 
     def run(
         self,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics
 
-from coldpress.probes.evaluate import evaluate, wilson_interval
+from coldpress.probes.evaluate import accuracy_change, evaluate, wilson_interval
 
 CLASSES = ("a", "b", "c")
 
@@ -42,3 +42,24 @@ def test_measures_are_scikit_learns(pairs):
     for score, precision, recall, f1, support in zip(result.per_class, *expected, strict=True):
         assert (score.precision, score.recall, score.f1) == pytest.approx((precision, recall, f1))
         assert (score.support, score.predicted) == (support, np.sum(predictions == score.label))
+
+
+def test_the_interval_of_a_change_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    for gained, lost in ((0.02, 0.05), (0.0, 0.0), (0.1, 0.03)):
+        right = 0
+        for _ in range(1000):
+            kind = rng.random(200)
+            before, after = kind >= gained, kind < 1 - lost  # gained: wrong before, right after
+            change, (low, high) = accuracy_change(before, after)
+            assert low <= change <= high
+            right += low <= gained - lost <= high
+        assert right / 1000 >= 0.93
+
+
+def test_what_both_get_wrong_does_not_widen_the_interval_of_a_change():
+    before = np.arange(200) < 100
+    after = before ^ (np.arange(200) % 50 == 0)
+    _, (low, high) = accuracy_change(before, after)
+    apart = [wilson_interval(int(one.sum()), 200) for one in (before, after)]
+    assert high - low < 0.5 * min(top - bottom for bottom, top in apart)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,24 @@ def busy(what: str) -> Iterator[None]:
 def loading(what: str) -> AbstractContextManager[None]:
     """A spinner while `what` is loaded, on a terminal."""
     return busy(f"Loading {what}")
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[str], None]]:
+    """A spinner beside `what` and each step that it is told of; without a terminal a line every ten seconds."""
+    console, last = terminal.stderr(), time.monotonic()
+    if console.is_terminal:
+        with Status(f"{what} …", console=console) as status:
+            yield lambda step: status.update(f"{what}: {step} …")
+        return
+
+    def say(step: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            terminal.complain(f"{what}: {step}")
+
+    yield say
 
 
 class ProgressDisplay:

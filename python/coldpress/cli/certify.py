@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,13 +17,19 @@ from coldpress.cli._command import Command, Result
 from coldpress.cli._format import facts, table
 from coldpress.cli._progress import loading
 from coldpress.cli._summary import certificate_line
+from coldpress.cli._variants import Drawing, compare, variants_of
 
 if TYPE_CHECKING:
     from coldpress import Columns, Extractor
     from coldpress.engine import Trial
+    from coldpress.types import Item
 
-POOL_ITEMS = 4096
-"""Items of the front of the source that the sample is drawn from, where no limit says otherwise."""
+POOL_ITEMS, POOL_LABELLED = 4096, 100_000
+"""Items of the front of the source that the sample, or the labelled items, are drawn from where no limit is given."""
+PROBED = {"text": 2000, "image": 1000}
+"""Labelled items that are embedded by every variant where no number is given: a few minutes on two cores."""
+
+_VARIANTS = "Variants"
 
 
 def certify(
@@ -32,12 +39,66 @@ def certify(
         typer.Option(metavar="SOURCE", help="Your own items; may be repeated.", show_default=False),
     ],
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Items to compare.")] = 64,
+    layers: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Compare with the first N blocks of a transformer alone; may be repeated.",
+            rich_help_panel=_VARIANTS,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN|FILE",
+            help="Say what each variant costs a linear probe in accuracy. Column of the data, or a .csv, .jsonl or "
+            ".parquet file with key and label.",
+            rich_help_panel=_VARIANTS,
+        ),
+    ] = None,
+    probe_items: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Labelled items to draw at random. [dim]Default: 2,000 texts or 1,000 images.[/]",
+            rich_help_panel=_VARIANTS,
+        ),
+    ] = None,
+    test_size: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", help="Share split off for the test, within each class.", rich_help_panel=_VARIANTS
+        ),
+    ] = 0.2,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="For the draw, the split and the folds.", rich_help_panel=_VARIANTS)
+    ] = 0,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the variants as one HTML page too.",
+            parser=options.local_path,
+            rich_help_panel=_VARIANTS,
+        ),
+    ] = None,
     arch: options.Arch = None,
     modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     text_column: options.TextColumn = None,
     image_column: options.ImageColumn = None,
-    limit: options.Limit = POOL_ITEMS,
+    key_column: options.KeyColumn = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Read only the first so many items. [dim]Default: 4,096; 100,000 with --labels.[/]",
+            rich_help_panel="Reading",
+        ),
+    ] = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> Result:
@@ -45,19 +106,63 @@ def certify(
 
     Tries every mode that may pay on this machine, or the one that is named. Exits 1 if none is close enough.
     [dim]embed[/] does the same on a sample of every run, and takes the fastest mode that passes.
+
+    With --layers or --labels it compares variants, fewer layers and coarser arithmetic, with the whole model in fp32:
+    speed, memory, neighbours kept and, with labels, accuracy.
     """
+    compared = bool(layers) or labels is not None
+    if report is not None:
+        _check_report(report, compared=compared)
     with loading(model):
         from coldpress import Extractor
+        from coldpress.probes import is_label_file
 
-        extractor = Extractor(
+        build = partial(
+            Extractor,
             model,
             device=device,
-            precision=precision.value,
             threads=threads,
             modality=options.modality_of(model, modality, data, text_column, image_column, arch=arch),
             arch=arch,
         )
-    contents = _contents(extractor, data, options.columns(text_column, image_column, None, None), limit)
+        extractor = build(precision=precision.value)
+    column = None if labels is None or is_label_file(labels) else labels
+    items = _items(
+        extractor,
+        data,
+        options.columns(text_column, image_column, key_column, column),
+        limit or (POOL_ITEMS if labels is None else POOL_LABELLED),
+    )
+    if not compared:
+        return _modes(extractor, items, samples)
+    variants = variants_of(build, extractor, layers or [], precision.value)
+    most = probe_items or PROBED[extractor.modality]
+    drawing = Drawing(labels, most, samples, test_size, seed)
+    return compare(extractor, variants, items, drawing, report)
+
+
+def _check_report(report: Path, *, compared: bool) -> None:
+    """Say that a page cannot be written before minutes have gone into it."""
+    from coldpress.report.figures import graph_objects
+
+    if not compared:
+        raise typer.BadParameter("--report is a page of variants: give --labels or --layers")
+    if not report.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--report {report}: there is no directory {report.parent}; make it first")
+    graph_objects()
+
+
+def _items(extractor: Extractor, data: list[str], columns: Columns, limit: int) -> Iterator[Item]:
+    from coldpress.data import open_source
+
+    return open_source(data, modality=extractor.modality, columns=columns, limit=limit).items()
+
+
+def _modes(extractor: Extractor, items: Iterable[Item], samples: int) -> Result:
+    """Every mode of the whole model beside the reference."""
+    from coldpress.types import Failed
+
+    contents = [item.content for item in items if not isinstance(item.content, Failed)]
     trials = extractor.compare(contents, samples=samples)
     best = next((trial for trial in trials if trial.certificate.passed), trials[-1])
     certificate = best.certificate
@@ -96,15 +201,6 @@ def _trial_table(trials: Sequence[Trial]) -> Table:
     return shown
 
 
-def _contents(extractor: Extractor, data: list[str], columns: Columns, limit: int | None) -> list[object]:
-    from coldpress.data import open_source
-    from coldpress.types import Failed
-
-    source = open_source(data, modality=extractor.modality, columns=columns)
-    items = islice(source.items(), limit or POOL_ITEMS)
-    return [item.content for item in items if not isinstance(item.content, Failed)]
-
-
 COMMAND = Command(
     certify,
     group="Extract",
@@ -112,5 +208,6 @@ COMMAND = Command(
     examples=(
         "coldpress certify all-MiniLM-L6-v2 --data notes.txt",
         "coldpress certify facebook/dinov2-small --data photos/ --samples 128",
+        "coldpress certify all-MiniLM-L6-v2 --data reviews.csv --labels stars --layers 4 --layers 2 --report cost.html",
     ),
 )

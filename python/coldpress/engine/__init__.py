@@ -10,12 +10,13 @@ from coldpress.engine.precision import Choice, candidates, choose_layers, choose
 from coldpress.engine.reduction import Reduction, check_reduction, pack
 from coldpress.engine.runner import Run, prepare_items
 from coldpress.engine.sample import Sample, spread_sample, take_sample
-from coldpress.engine.settle import Decision, attempts, first_passing, stored_choice
+from coldpress.engine.settle import Attempt, Decision, attempts, first_passing, stored_choice
 from coldpress.engine.summary import Progress, Summary
 from coldpress.engine.together import run_together
 
 __all__ = [
     "Arithmetic",
+    "Attempt",
     "Choice",
     "Computer",
     "Decision",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from coldpress.data import Peeked
-from coldpress.engine.certificate import Trial, certify, require
+from coldpress.engine.certificate import certify, require
 from coldpress.engine.compute import Computer, calibrated
 from coldpress.engine.plan import sample_size
 from coldpress.engine.precision import Choice, candidates, choose_layers, choose_precision
 from coldpress.engine.reduction import Reduction
 from coldpress.engine.runner import prepare_items
 from coldpress.engine.sample import Sample, take_sample
-from coldpress.engine.settle import attempts, first_passing
+from coldpress.engine.settle import Attempt, attempts, first_passing
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import LoadedModel
 from coldpress.preprocess import Preprocessor
@@ -131,10 +131,9 @@ class Arithmetic:
         """The certificate of the mode on a sample, which settles it if nothing has yet."""
         return self.settle(sample) if self.candidates else certify(self.computer, sample)
 
-    def compare(self, sample: Sample) -> tuple[Trial, ...]:
+    def attempts(self, sample: Sample) -> Iterator[Attempt]:
         """Try every mode that may pay, without settling on one."""
-        modes = self.candidates or (self.choice,)
-        return tuple(attempt.trial for attempt in attempts(modes, lambda choice: self.build(choice, sample), sample))
+        return attempts(self.candidates or (self.choice,), lambda choice: self.build(choice, sample), sample)
 
     def _uncalibrated(self, mode: str) -> bool:
         return mode in self.model.backbone.calibrated and self.model.calibration is None

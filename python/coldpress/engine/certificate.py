@@ -48,21 +48,36 @@ def certify(compute: Computer, sample: Sample, reference: Vectors | None = None)
     exact = thinned((reference or compute.reference(sample.exact))[name]).astype(np.float64)
     usable = np.isfinite(exact).all(axis=1)  # an item without a reference fails by itself, see finite_rows
     ours, exact = ours[usable], exact[usable]
-    cosine = _cosines(ours, exact) if len(ours) else np.ones(1)
-    neighbours = max(min(NEIGHBOURS, len(ours) - 1), 0)
-    overlap = neighbour_overlap(ours, exact, neighbours) if neighbours > 0 else 1.0
-    mean, lowest = float(cosine.mean()), float(cosine.min())
+    near = closeness(ours, exact)
     return Certificate(
         precision=compute.precision,
         samples=len(ours),
-        cosine_mean=round(mean, 7),
-        cosine_min=round(lowest, 7),
+        cosine_mean=round(near.cosine_mean, 7),
+        cosine_min=round(near.cosine_min, 7),
         max_abs_error=float(f"{np.abs(ours - exact).max(initial=0.0):.3g}"),
-        neighbours=neighbours,
-        neighbour_overlap=round(overlap, 4),
-        passed=mean >= MIN_COSINE_MEAN and overlap >= MIN_OVERLAP,
+        neighbours=near.neighbours,
+        neighbour_overlap=round(near.overlap, 4),
+        passed=near.cosine_mean >= MIN_COSINE_MEAN and near.overlap >= MIN_OVERLAP,
         layer_precision=dict(sorted(compute.layer_precision.items())),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Closeness:
+    """Cosine of vectors with others of the same items, and the share of their nearest `neighbours` that is the same."""
+
+    cosine_mean: float
+    cosine_min: float
+    neighbours: int
+    overlap: float
+
+
+def closeness(ours: _Matrix, exact: _Matrix) -> Closeness:
+    """Compare vectors (N, D) float64 with others of the same items in the same order; none are close to none."""
+    cosine = _cosines(ours, exact) if len(ours) else np.ones(1)
+    neighbours = max(min(NEIGHBOURS, len(ours) - 1), 0)
+    overlap = neighbour_overlap(ours, exact, neighbours) if neighbours > 0 else 1.0
+    return Closeness(float(cosine.mean()), float(cosine.min()), neighbours, overlap)
 
 
 def thinned(vectors: Rows) -> npt.NDArray[np.float32]:
@@ -74,13 +89,12 @@ def thinned(vectors: Rows) -> npt.NDArray[np.float32]:
 def with_storage(certificate: Certificate, vectors: npt.NDArray[np.float32], dtype: str) -> Certificate:
     """Add what storing vectors (N, D) as `dtype` costs: mean cosine with what comes back, and neighbours kept."""
     back = decode(encode(vectors, dtype), dtype, vectors.shape[1]).astype(np.float64)
-    neighbours = min(NEIGHBOURS, len(vectors) - 1)
-    overlap = neighbour_overlap(back, vectors.astype(np.float64), neighbours) if neighbours > 0 else 1.0
+    near = closeness(back, vectors.astype(np.float64))
     return replace(
         certificate,
         stored_dtype=dtype,
-        stored_cosine=round(float(_cosines(back, vectors.astype(np.float64)).mean()), 7),
-        stored_overlap=round(overlap, 4),
+        stored_cosine=round(near.cosine_mean, 7),
+        stored_overlap=round(near.overlap, 4),
     )
 
 
@@ -117,10 +131,16 @@ def require(certificate: Certificate) -> None:
     if not certificate.passed:
         raise CertificateError(
             f"{certificate.label} vectors are too far from the fp32 reference on {certificate.samples} items: "
-            f"mean cosine {certificate.cosine_mean:.5f} (at least {MIN_COSINE_MEAN}), "
-            f"{certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.3f} (at least {MIN_OVERLAP}); "
-            "use precision auto, which finds one that passes, or fp32"
+            f"{against_bounds(certificate)}; use precision auto, which finds one that passes, or fp32"
         )
+
+
+def against_bounds(certificate: Certificate) -> str:
+    """What was measured beside what is asked."""
+    return (
+        f"mean cosine {certificate.cosine_mean:.5f} (at least {MIN_COSINE_MEAN}), "
+        f"{certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.3f} (at least {MIN_OVERLAP})"
+    )
 
 
 def neighbour_overlap(ours: _Matrix, reference: _Matrix, k: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
+from coldpress.engine.options import default_workers
+from coldpress.engine.stages import ordered_map
 from coldpress.errors import ColdpressError, ItemError
+from coldpress.preprocess import Preprocessor
 from coldpress.types import Content, Failed, FileRef, KnownInput, Modality, ModelInput
 
 
@@ -20,6 +23,14 @@ def as_contents(items: Sequence[Any] | npt.NDArray[Any], modality: Modality) -> 
     if isinstance(items, str | bytes | Path | Mapping | PIL.Image.Image):
         raise ColdpressError(f"got one {type(items).__name__}, expected a list of items")
     return [_content(item, modality) for item in items]
+
+
+def prepare_chunks(
+    preprocess: Preprocessor, contents: Sequence[Content], size: int
+) -> Iterator[Sequence[ModelInput | Failed]]:
+    """Prepare contents, `size` at a time and in order, on as many threads as a run would."""
+    chunks = [contents[i : i + size] for i in range(0, len(contents), size)]
+    return ordered_map(preprocess, chunks, min(default_workers(preprocess.modality), max(len(chunks), 1)))
 
 
 def _content(item: Any, modality: Modality) -> Content:

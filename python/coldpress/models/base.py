@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -72,6 +73,11 @@ class Backbone(nn.Module, ABC):
     def dim(self, output: Output) -> int:
         """Return D of an output."""
         return self.width if self.head is None or not output.own else cast(int, self.head.width)
+
+    @property
+    def weight_bytes(self) -> int:
+        """What its weights take in memory, in the precision that they are prepared for."""
+        return sum(tensor.nbytes for tensor in chain(self.parameters(), self.buffers()))
 
     def runnable(self) -> tuple[str, ...]:
         """Precisions whose packages are installed: those that ``auto`` may try."""

@@ -21,7 +21,7 @@ from torch import nn
 
 from coldpress.errors import MissingExtra, ModelError
 from coldpress.models.base import Backbone, Calibration
-from coldpress.models.quantized_graph import compiled, observed, quantise, trace
+from coldpress.models.quantized_graph import compiled, observed, quantise, trace, weight_count
 from coldpress.types import Batch, ImageBatch, Output
 
 
@@ -73,6 +73,12 @@ class QuantizedNetwork(Backbone):
         self.network, self.names, self.calibration = network, [output.name for output in outputs], calibration
         self.prepared = "int8"
         self._compiled: tuple[int, Any] | None = None
+        self._weight_bytes = 0
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights of its layers take; 0 until it has run once and is compiled."""
+        return self._weight_bytes
 
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
         """Return each output as (B, D) float32."""
@@ -95,6 +101,7 @@ class QuantizedNetwork(Backbone):
             import openvino
 
             graph = trace(self.network, example)
+            self._weight_bytes = weight_count(graph)
             quantise(graph, self.calibration)
             self._compiled = threads, openvino.AsyncInferQueue(compiled(graph, threads), threads)
         return self._compiled[1]

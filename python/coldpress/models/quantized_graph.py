@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,6 +116,11 @@ def quantise(graph: Any, ranges: Ranges) -> None:
         for reader in value.readers:
             reader.replace_source_output(marked)
     graph.validate_nodes_and_infer_types()
+
+
+def weight_count(graph: Any) -> int:
+    """Return how many weights the layers of a graph have: of what is quantised, as many bytes."""
+    return sum(prod(layer.input_value(1).get_shape()) for layer in _layers(graph))
 
 
 def _values(graph: Any) -> dict[str, Value]:

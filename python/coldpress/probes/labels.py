@@ -90,43 +90,49 @@ def read_labels(store: EmbeddingStore, labels: LabelSource) -> Labels:
 
 
 def _from_rows(values: Sequence[Any], origin: str) -> Labels:
-    rows = [row for row, value in enumerate(values) if not _is_missing(value)]
+    rows = [row for row, value in enumerate(values) if not is_missing(value)]
     if not rows:
         raise ColdpressError(f"{origin} of {len(values)} rows holds no label at all: name another column or a file")
-    array = _as_array([values[row] for row in rows], origin)
+    array = as_array([values[row] for row in rows], origin)
     return Labels(np.asarray(rows, dtype=np.int64), array, missing=len(values) - len(rows), unknown=0)
 
 
 def _from_keys(store: EmbeddingStore, pairs: Iterable[tuple[Any, Any]], origin: str) -> Labels:
+    found = _by_key(pairs, origin)
+    keys = [str(key) for key in store.keys]
+    rows = [row for row, key in enumerate(keys) if key in found]
+    if not rows:
+        examples = f"{next(iter(found), 'nothing')!r} there, {keys[0] if keys else 'nothing'!r} in the store"
+        raise ColdpressError(f"{origin} labels none of the {len(keys)} keys of the store ({examples}): use its keys")
+    values = as_array([found[keys[row]] for row in rows], origin)
+    unknown = len(found.keys() - set(keys))
+    return Labels(np.asarray(rows, dtype=np.int64), values, missing=len(keys) - len(rows), unknown=unknown)
+
+
+def _by_key(pairs: Iterable[tuple[Any, Any]], origin: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for given, value in pairs:
         key = str(given)
-        if _is_missing(value):
+        if is_missing(value):
             continue
         if key in found and found[key] != value:
             raise ColdpressError(
                 f"{origin} gives key {key!r} the labels {found[key]!r} and {value!r}: keep one of them"
             )
         found[key] = value
-    keys = [str(key) for key in store.keys]
-    rows = [row for row, key in enumerate(keys) if key in found]
-    if not rows:
-        examples = f"{next(iter(found), 'nothing')!r} there, {keys[0] if keys else 'nothing'!r} in the store"
-        raise ColdpressError(f"{origin} labels none of the {len(keys)} keys of the store ({examples}): use its keys")
-    values = _as_array([found[keys[row]] for row in rows], origin)
-    unknown = len(found.keys() - set(keys))
-    return Labels(np.asarray(rows, dtype=np.int64), values, missing=len(keys) - len(rows), unknown=unknown)
+    return found
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a value means "no label"."""
     if isinstance(value, str):
         return not value
     # pandas writes a missing value as None, NaN, NaT or <NA>
     return value is None or str(value) in ("nan", "NaT", "<NA>")
 
 
-def _as_array(values: list[Any], origin: str) -> npt.NDArray[Any]:
-    """`values` as one array: int64 where all are whole numbers, else str."""
+def as_array(values: list[Any], origin: str) -> npt.NDArray[Any]:
+    """`values` as one array: int64 where all are whole numbers, else str; `origin` names them in an error."""
     if all(isinstance(value, str) and _INTEGER.fullmatch(value) for value in values):
         return np.asarray([int(value) for value in values], dtype=np.int64)
     if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
@@ -137,6 +143,11 @@ def _as_array(values: list[Any], origin: str) -> npt.NDArray[Any]:
             )
         return np.asarray([int(value) for value in values], dtype=np.int64)
     return np.asarray([str(value) for value in values], dtype=np.str_)
+
+
+def read_label_file(path: Path) -> dict[str, Any]:
+    """The label of each key in a ``.csv``, ``.jsonl`` or ``.parquet`` file; raises as :func:`read_labels` does."""
+    return _by_key(_read_file(path), str(path))
 
 
 def _read_file(path: Path) -> list[tuple[Any, Any]]:

@@ -147,16 +147,14 @@ def fit_probe(
     >>> result.head.save("ants-or-bees.head")                       # doctest: +SKIP
     """
     started = time.perf_counter()
-    if not 0 < test_size < 1:
-        raise ColdpressError(f"test_size is {test_size}, expected a share between 0 and 1")
     if C is not None and not (np.isfinite(C) and C > 0):
         raise ColdpressError(f"C is {C}, expected a positive number: leave it out to choose it by cross-validation")
     known = read_labels(store, labels)
-    _check_classes(known, least=2)
+    check_classes(known, least=2)
     if test_store is None:
         if test_labels is not None:
             raise ColdpressError("test_labels were given without test_store: pass both, or use test_size")
-        train, test = _split(known, test_size, seed)
+        train, test = split(known, test_size, seed)
     else:
         if test_labels is None and not isinstance(labels, (str, Path, Mapping)):
             raise ColdpressError("labels were given row by row, and test_store has other rows: pass test_labels")
@@ -164,7 +162,7 @@ def fit_probe(
     tested = store if test_store is None else test_store
     head, candidates, converged = _train(store, train, C=C, standardize=standardize, seed=seed)
     predictions = head.predict(gather(tested, test.rows))
-    evaluation = evaluate(test.values, predictions, head.classes, majority=_most_frequent(train.values))
+    evaluation = evaluate(test.values, predictions, head.classes, majority=most_frequent(train.values))
     result = ProbeResult(
         head=head,
         evaluation=evaluation,
@@ -203,7 +201,8 @@ def _read_test(store: EmbeddingStore, known: Labels, test_store: EmbeddingStore,
     return test
 
 
-def _check_classes(labels: Labels, *, least: int) -> None:
+def check_classes(labels: Labels, *, least: int) -> None:
+    """Refuse labels of fewer than two classes, or with a class of fewer than `least` items."""
     classes, counts = np.unique(labels.values, return_counts=True)
     if len(classes) < 2:
         raise ColdpressError(f"all {len(labels.values)} labels are {classes[0].item()!r}, expected two classes or more")
@@ -215,9 +214,14 @@ def _check_classes(labels: Labels, *, least: int) -> None:
         )
 
 
-def _split(labels: Labels, test_size: float, seed: int) -> tuple[Labels, Labels]:
-    """Stratified. Each class keeps two training items, so that its strength can be cross-validated, and gives one."""
-    _check_classes(labels, least=3)
+def split(labels: Labels, test_size: float, seed: int) -> tuple[Labels, Labels]:
+    """Into a training and a test part, stratified.
+
+    Each class keeps two training items, so that its strength can be cross-validated, and gives one.
+    """
+    if not 0 < test_size < 1:
+        raise ColdpressError(f"test_size is {test_size}, expected a share between 0 and 1")
+    check_classes(labels, least=3)
     rng = np.random.default_rng(seed)
     is_test = np.zeros(len(labels.rows), dtype=bool)
     for label in np.unique(labels.values):
@@ -265,7 +269,8 @@ def _unknown_keys(train: Labels, test: Labels, *, split: bool, one_source: bool)
     return max(0, train.unknown - len(test.rows)) if one_source else train.unknown + test.unknown
 
 
-def _most_frequent(values: Array) -> Label:
+def most_frequent(values: Array) -> Label:
+    """The label that occurs most often."""
     classes, counts = np.unique(values, return_counts=True)
     return classes[counts.argmax()].item()  # type: ignore[no-any-return]
 

@@ -54,7 +54,7 @@ def stages_figure(busy: Mapping[str, float], utilisation: Mapping[str, float]) -
     figure = go.Figure(bars)
     figure.update_xaxes(tickformat=".0%", range=[0, max(1.0, *shares) * 1.18], title="utilisation")
     figure.update_yaxes(ticksuffix="  ")
-    return _styled(figure, height=90 + 38 * len(names))
+    return styled(figure, height=90 + 38 * len(names))
 
 
 def map_figure(points: npt.NDArray[Any], labels: Sequence[str], hover: Sequence[str], shown: Sequence[str]) -> Any:
@@ -80,7 +80,7 @@ def map_figure(points: npt.NDArray[Any], labels: Sequence[str], hover: Sequence[
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
     figure.update_layout(hovermode="closest", legend={"itemsizing": "constant"})
-    return _styled(figure, height=620)
+    return styled(figure, height=620)
 
 
 def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[object]) -> Any:
@@ -107,10 +107,11 @@ def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[objec
     figure = go.Figure(heat)
     figure.update_xaxes(title="prediction", side="bottom", tickangle=-40, type="category", showgrid=False)
     figure.update_yaxes(title="label", autorange="reversed", type="category", showgrid=False)
-    return _styled(figure, height=180 + 34 * len(names))
+    return styled(figure, height=180 + 34 * len(names))
 
 
-def _styled(figure: Any, *, height: int) -> Any:
+def styled(figure: Any, *, height: int) -> Any:
+    """The same figure in the looks of the page."""
     figure.update_layout(
         template="none",
         height=height,
