@@ -285,10 +285,15 @@ class Fingerprint:
         names = sorted(name for name in mine.keys() | theirs.keys() if not name.startswith(beside))
         absent = "(absent)"
         return [
-            f"{name}: {mine.get(name, absent)} != {theirs.get(name, absent)}"
+            f"{name}: {_visible(mine.get(name, absent))} != {_visible(theirs.get(name, absent))}"
             for name in names
             if mine.get(name, absent) != theirs.get(name, absent)
         ]
+
+
+def _visible(value: Any) -> str:
+    """A value for people; quoted where its ends could not be seen."""
+    return repr(value) if isinstance(value, str) and (not value or value != value.strip()) else str(value)
 
 
 def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:

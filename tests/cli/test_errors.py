@@ -36,6 +36,17 @@ def test_failure_is_one_line_on_standard_error(
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["reviews.head", "photos.store/", "/nowhere", "a.safetensors"])
+def test_a_place_that_is_missing_is_not_looked_for_on_the_hub(cli: Cli, name: str) -> None:
+    assert f"{name} does not exist" in cli("info", name).err
+
+
+def test_a_model_named_twice_is_refused(cli: Cli, texts: Path, tmp_path: Path) -> None:
+    done = cli("embed", texts, "--model", MINILM, "--model", MINILM, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "named 2 times" in done.err
+
+
 @pytest.mark.parametrize("arguments", [("--debug", "index", "nowhere"), ("index", "nowhere", "--debug")])
 def test_debug_shows_the_traceback(cli: Cli, arguments: tuple[str, ...]) -> None:
     done = cli(*arguments, "--out", "out")

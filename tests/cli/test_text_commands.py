@@ -29,8 +29,9 @@ def test_embed_reports_what_it_did(cli: Cli, embedding: list[str], tmp_path: Pat
 
 def test_embed_tells_people_the_same(cli: Cli, embedding: list[str], tmp_path: Path) -> None:
     done = cli(*embedding, "--out", tmp_path / "out", "--limit", 20)
-    for words in ("20 vectors", "certificate", "compute", "limits this run", "coldpress index"):
+    for words in ("20 vectors", "certificate", "compute", "coldpress index"):
         assert words in done.out
+    assert "limits this run" not in done.out  # of a second or two
 
 
 def test_embed_again_has_nothing_to_do(cli: Cli, embedding: list[str], store: Path) -> None:
@@ -65,7 +66,7 @@ def test_another_fingerprint_is_refused_with_what_differs(cli: Cli, embedding: l
     assert done.out == ""
     assert done.err.count("\n") == 1
     assert done.err.startswith("coldpress: error: ")
-    assert "preprocessing.prompt: != passage:" in done.err
+    assert "preprocessing.prompt: '' != 'passage: '" in done.err
 
 
 def test_index_says_how_good_it_is(cli: Cli, store: Path, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_what_cannot_be_text_is_refused_with_what_can(tmp_path):
         open_source(f"{tmp_path}/*.txt", modality="text")
     with pytest.raises(SourceError, match="MemorySource"):
         open_source(["A sentence that was meant to be embedded itself. " * 100], modality="text")
+    with pytest.raises(SourceError, match=r"no such file or directory$"):
+        open_source("nowhere.txt", modality="text")
     with pytest.raises(SourceError, match="no source given"):
         open_source([], modality="text")
 

@@ -67,7 +67,7 @@ def test_another_space_is_refused_with_what_differs(extractor: Extractor, minilm
     source.write_text("one\n", encoding="utf-8")
     extractor.run(tmp_path / "store", source)
     other = Extractor(minilm, device="cpu", prompt="query: ", output="cls")
-    with pytest.raises(FingerprintMismatch, match=r"preprocessing\.prompt"):
+    with pytest.raises(FingerprintMismatch, match=r"preprocessing\.prompt: '' != 'query: '"):
         other.run(tmp_path / "store", source)
 
 

@@ -76,7 +76,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    start = ("coldpress demo", "coldpress embed photos/ --model org/dinov2-small --out photos.store")
+    start = ("coldpress demo", "coldpress embed photos/ --model facebook/dinov2-small --out photos.store")
     app.callback(epilog=_epilog((*start, "coldpress COMMAND --help")))(_root)
     for command in commands():
         app.command(command.name, help=_help(command), epilog=_epilog(command.examples), rich_help_panel=command.group)(

@@ -54,8 +54,8 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE",
-        help="Directory of images or a saved dataset, image files, .txt, .jsonl, .csv, .parquet, .arrow, .tar (also "
-        "compressed), a pattern, or a URL such as s3://…",
+        help="Directory of images or a saved dataset, image files, .txt, .jsonl, .csv, .tsv, .parquet, .arrow, .tar "
+        "(also compressed), a pattern, or a URL such as s3://…",
         show_default=False,
     ),
 ]
@@ -90,7 +90,10 @@ Limit = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Read only the first so many items.", rich_help_panel=_READING)
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="Arithmetic; auto: the fastest available.", rich_help_panel=_MODEL)
+    Precision,
+    typer.Option(
+        "--precision", help="Arithmetic; auto: the fastest that passes its certificate.", rich_help_panel=_MODEL
+    ),
 ]
 ModalityOption = Annotated[
     ModalityChoice | None,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
     from coldpress.types import Certificate
 
+ADVISED_S = 5.0
+"""A shorter run needs no more speed, nor says much of where a long one would spend its time."""
 WAITING = {"wait_input": "waiting for inputs", "wait_write": "waiting for the disk"}
 
 
@@ -36,7 +38,8 @@ def render_summary(console: Console, summary: Summary, store: EmbeddingStore) ->
     if fresh:
         console.print()
         console.print(stage_table(summary))
-        console.print(summary.bottleneck, style="dim", soft_wrap=True)
+        if summary.seconds >= ADVISED_S:
+            console.print(summary.bottleneck, style="dim", soft_wrap=True)
 
 
 def _counts(summary: Summary) -> dict[str, object]:

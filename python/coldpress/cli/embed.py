@@ -144,6 +144,8 @@ def embed(
     the source has grown: only what is new is embedded. An item that cannot be embedded does not stop the run; the
     store's outcomes say why. Ctrl-C finishes the shard under way.
     """
+    if repeated := next((name for name in model if model.count(name) > 1), None):
+        raise typer.BadParameter(f"--model {repeated}: named {model.count(repeated)} times, expected once")
     if len(model) > 1 and (arch, reuse) != (None, None):
         raise typer.BadParameter("--arch and --reuse are for one model")
     columns = options.columns(text_column, image_column, key_column, label_column, metadata_column)

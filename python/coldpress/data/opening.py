@@ -143,10 +143,9 @@ class _Opener:
         elif patterns.is_pattern(location):
             self._pattern(location, "" if alone else f"{name}/")
         else:
-            raise SourceError(
-                f"{place.printable(location[:200])}: no such file or directory; "
-                "strings to embed themselves go through coldpress.data.MemorySource"
-            )
+            sentence = " " in location
+            hint = "; to embed texts themselves name a .txt file of them, in Python a MemorySource" * sentence
+            raise SourceError(f"{place.printable(location[:200])}: no such file or directory{hint}")
 
     def check_keys(self) -> None:
         """Refuse a file that is named next to its own directory: both would give it the same key."""

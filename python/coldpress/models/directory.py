@@ -31,9 +31,18 @@ def find_directory(model: str | Path) -> Path:
             f"{model} is a file; expected a model directory with config.json and weights, or the architecture "
             "of the file (--arch)"
         )
-    if str(model).count("/") > 1 or str(model).startswith((".", "~")):
+    if _is_path(str(model)):
         raise ModelError(f"{model} does not exist; expected a model directory or a hub id such as org/name")
     return _from_hub(str(model))
+
+
+def _is_path(model: str) -> bool:
+    """Whether a name was meant for a place here: no hub id looks so."""
+    return (
+        model.count("/") > 1
+        or model.startswith((".", "~", "/"))
+        or model.endswith(("/", ".store", ".index", ".head", ".safetensors", ".pth"))
+    )
 
 
 def find_file(model: str | Path) -> Path:
