@@ -79,6 +79,12 @@ def test_a_mode_that_is_refused_everywhere_fails(cli: Cli, outliers: Path, texts
     assert "no variant in int8 is close enough" in done.err
 
 
+def test_a_draw_too_small_for_its_classes_says_what_to_raise(cli: Cli, certify: list[str]) -> None:
+    done = cli(*certify, "--labels", "label", "--probe-items", 5)
+    assert done.code == 1
+    assert "raise --probe-items, 100 have a label" in done.err
+
+
 def test_a_column_that_is_not_there_is_named(cli: Cli, certify: list[str]) -> None:
     done = cli(*certify, "--labels", "kind")
     assert done.code == 1

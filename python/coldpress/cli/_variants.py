@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.text import Text
 from coldpress.cli._command import Result
 from coldpress.cli._format import count, facts, size, table
 from coldpress.cli._progress import steps
+from coldpress.errors import ColdpressError
 
 if TYPE_CHECKING:
     from coldpress import Extractor
@@ -65,6 +67,8 @@ def compare(
 
     labels, seed = drawing.labels, drawing.seed
     drawn = None if labels is None else draw_labelled(items, labels, drawing.most, seed=seed)
+    if drawn is not None:
+        _check_classes(drawn)
     with steps(f"Comparing variants of {extractor.name}") as say:
         compared = compare_variants(
             variants,
@@ -91,6 +95,17 @@ def compare(
     if all(one.refused for one in asked):
         failure = f"no variant in {extractor.precision} is close enough to the fp32 reference"
     return Result({"model": extractor.name, **read, **compared.to_json()}, render, failure)
+
+
+def _check_classes(drawn: Drawn) -> None:
+    """Say what to do where the draw, not the data, left a class with too few items to learn and test it."""
+    counts = Counter(drawn.labels.tolist())
+    rare = sum(number < 3 for number in counts.values())
+    if rare and len(drawn.items) < drawn.labelled:
+        raise ColdpressError(
+            f"{rare} of {len(counts)} classes have fewer than 3 of the {len(drawn.items):,} items drawn: raise"
+            f" --probe-items, {drawn.labelled:,} have a label"
+        )
 
 
 def render_comparison(console: Console, model: str, compared: Comparison, drawn: Drawn | None) -> None:
