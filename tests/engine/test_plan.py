@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coldpress.engine.plan import BATCH_IMAGES, BATCH_TOKENS, batch_inputs
+from coldpress.engine.plan import BATCH_IMAGES, BATCH_TOKENS, batch_inputs, parse_outputs
+from coldpress.errors import ColdpressError
 from coldpress.types import ImageInput, ModelInput, TextInput
 
 
@@ -38,3 +39,10 @@ def test_the_last_batches_of_several_threads_are_small() -> None:
     assert sizes[0] > 900
     assert sizes[-1] <= 128
     assert [len(batch) for batch in batch_inputs([image()] * 32, "cpu", 2)][-3:] == [2, 2, 1]
+
+
+def test_layers_are_not_offered_where_there_are_none() -> None:
+    with pytest.raises(ColdpressError, match="output 'layer:1': this backbone has no layers"):
+        parse_outputs("layer:1", 0)
+    with pytest.raises(ColdpressError, match=r"this backbone has pooled, cls, mean, last, tokens$"):
+        parse_outputs("patches", 0, "tokens")

@@ -136,7 +136,7 @@ class Computer:
             return reduced
         # of a text its tokens; images share the patches by their areas, which differ where each keeps its shape
         sizes = np.array([len(one.ids) if isinstance(one, TextInput) else one.pixels.size for one in batch], np.int64)
-        return Ragged(reduced, len(rows) * sizes // sizes.sum())
+        return Ragged(reduced, len(rows) * sizes // max(sizes.sum(), 1))
 
     def _join(self, parts: Sequence[Vectors]) -> Vectors:
         if parts:

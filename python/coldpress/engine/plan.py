@@ -37,13 +37,14 @@ def parse_outputs(names: str, depth: int, dense: str | None = None) -> tuple[Out
     ColdpressError
         For an unknown name, something that the backbone does not have, or a name given twice.
     """
-    known = ["pooled", "cls", "mean", "last", "layer:K", *([dense] if dense else [])]
+    known = ["pooled", "cls", "mean", "last", *(["layer:K"] if depth else []), *([dense] if dense else [])]
     outputs = []
     for name in (part.strip() for part in names.split(",")):
         if match := re.fullmatch(r"layer:(\d+)", name):
             layer = int(match[1])
             if not 1 <= layer <= depth:
-                raise ColdpressError(f"output {name!r}: this backbone has layers 1 to {depth}")
+                has = f"layers 1 to {depth}" if depth else "no layers"
+                raise ColdpressError(f"output {name!r}: this backbone has {has}")
             outputs.append(Output(name, layer, "model"))
         elif name in ("pooled", "cls", "mean", "last"):
             pooling = cast(Literal["model", "cls", "mean", "last"], "model" if name == "pooled" else name)
