@@ -58,7 +58,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class TextInput:
-    """A tokenised text: `ids` (T,) int32 with special tokens; `num_tokens` counts before truncation."""
+    """A tokenised text: `ids` (T,) int32 with special tokens; `num_tokens` counts before anything is left out."""
 
     ids: npt.NDArray[np.int32]
     content_hash: str
@@ -134,15 +134,27 @@ class TextSpec:
     """How text becomes token ids: everything that changes the numbers, nothing that does not.
 
     `tokenizer` is the canonical tokenizer.json (or vocabulary) content's SHA-256, `max_tokens` includes the
-    special tokens, `prompt` is put in front of every text. `padding` is the token that fills every text up to
-    `max_tokens`; None leaves them as long as they are.
+    special tokens, None for any number, `prompt` is put in front of every text. `padding` is the token that fills every
+    text up to `max_tokens`; None leaves them as long as they are.
     """
 
     tokenizer: str
-    max_tokens: int
+    max_tokens: int | None
     prompt: str = ""
     lowercase: bool = False
     padding: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BareTextSpec(TextSpec):
+    """Text as its own tokens alone, without special ones: it may have none.
+
+    Only the first `max_chars` characters of a text are read, None for all. `dropped` is the token of what the
+    vocabulary does not know, left out of the `max_tokens` that were kept; None keeps it.
+    """
+
+    max_chars: int | None = None
+    dropped: int | None = None
 
 
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]

@@ -6,7 +6,7 @@ import json
 import shutil
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from coldpress import models
 from coldpress.preprocess.text import TextPreprocessor
-from coldpress.types import Failed, TextInput, TextSpec
+from coldpress.types import BareTextSpec, Failed, TextInput, TextSpec
 
 ODD = [
     *("", " ", "\n\t\r\n", "trailing   ", "a\x00b", "\x00", "\x1c leading control", "\ufeffbom", "a\u00a0b\u200bc"),
@@ -96,6 +96,30 @@ def test_the_empty_text_is_special_tokens_alone(preprocess: TextPreprocessor) ->
     (empty,) = preprocess([""])
     assert (empty.ids.tolist(), empty.num_tokens, empty.truncated) == ([101, 102], 2, False)
     assert empty.ids.dtype == np.int32
+
+
+def test_bare_text_has_no_special_tokens_and_may_have_none_at_all(spec: TextSpec, minilm: Path) -> None:
+    bare = TextPreprocessor(BareTextSpec(spec.tokenizer, None), minilm)
+    assert ids_of(bare(["hello world", "", "[SEP]", "ༀ"])) == [[7592, 2088], [], [102], [100]]
+    (long,) = bare(["word " * 1000])
+    assert (len(long.ids), long.truncated) == (1000, False)
+
+
+def test_unknown_tokens_are_dropped_of_what_was_kept(spec: TextSpec, minilm: Path) -> None:
+    preprocess = TextPreprocessor(BareTextSpec(spec.tokenizer, 2, dropped=100), minilm)
+    assert ids_of(preprocess(["hello ༀ world", "ༀ ༀ world", "world"])) == [[7592], [], [2088]]
+    assert [(i.num_tokens, i.truncated) for i in preprocess(["hello ༀ world", "ༀ"])] == [(3, True), (1, False)]
+
+
+def test_characters_that_are_not_read_truncate_a_text(spec: TextSpec, minilm: Path) -> None:
+    preprocess = TextPreprocessor(BareTextSpec(spec.tokenizer, 10, prompt="a ", max_chars=7), minilm)
+    whole, cut = preprocess(["hello", "hello world"])
+    assert (whole.ids.tolist(), whole.truncated) == ([1037, 7592], False)
+    assert (cut.ids.tolist(), cut.truncated) == ([1037, 7592], True)
+
+
+def test_what_only_bare_text_has_is_not_in_other_fingerprints(spec: TextSpec) -> None:
+    assert asdict(spec).keys() == {"tokenizer", "max_tokens", "prompt", "lowercase", "padding"}
 
 
 def test_no_texts_give_no_inputs(preprocess: TextPreprocessor) -> None:

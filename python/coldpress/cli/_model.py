@@ -109,7 +109,16 @@ def _image_line(spec: ImageSpec) -> str:
 
 
 def _text_line(spec: TextSpec) -> str:
-    parts: list[Any] = [f"at most {spec.max_tokens} tokens", "in lower case" if spec.lowercase else None]
+    from coldpress.types import BareTextSpec
+
+    length = "of any length" if spec.max_tokens is None else f"at most {spec.max_tokens} tokens"
+    parts: list[Any] = [length, "in lower case" if spec.lowercase else None]
+    if isinstance(spec, BareTextSpec):
+        parts += [
+            None if spec.max_chars is None else f"of the first {spec.max_chars} characters",
+            "no special tokens",
+            None if spec.dropped is None else "unknown ones left out",
+        ]
     parts += [
         "filled up to that" if spec.padding is not None else None,
         f"prompt {spec.prompt!r}" if spec.prompt else None,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from coldpress.models.tokenizers import open_tokenizer
-from coldpress.types import Content, Failed, KnownHashes, TextInput, TextSpec
+from coldpress.types import BareTextSpec, Content, Failed, KnownHashes, TextInput, TextSpec
 
 
 class TextPreprocessor:
@@ -26,8 +26,8 @@ class TextPreprocessor:
     Notes
     -----
     Lone surrogates, which UTF-8 cannot carry, become U+FFFD. NUL and other control characters are left to the
-    tokenizer, whose normaliser drops them. The empty text is a valid input of special tokens alone. Text of any
-    length is accepted: what lies behind `max_tokens` is cut and counted.
+    tokenizer, whose normaliser drops them. The empty text is a valid input of special tokens alone, or of none. Text of
+    any length is accepted: what lies behind `max_tokens` is cut and counted, what lies behind `max_chars` is cut.
     """
 
     modality = "text"
@@ -36,6 +36,10 @@ class TextPreprocessor:
         self.spec = spec
         self.seconds = {"tokenize": 0.0}
         self._lock = threading.Lock()
+        self._special = not isinstance(spec, BareTextSpec)
+        self._max_chars, self._dropped = (
+            (spec.max_chars, spec.dropped) if isinstance(spec, BareTextSpec) else (None, None)
+        )
         self._tokenizer = open_tokenizer(directory)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -52,7 +56,8 @@ class TextPreprocessor:
         """
         start = time.perf_counter()
         texts = [clean(content) if isinstance(content, str) else None for content in contents]
-        encodings = iter(self._tokenizer.encode_batch_fast([self._dress(t) for t in texts if t is not None]))
+        dressed = [self._dress(text) for text in texts if text is not None]
+        encodings = iter(self._tokenizer.encode_batch_fast(dressed, add_special_tokens=self._special))
         inputs: list[TextInput | Failed] = [
             Failed(f"not a text but {type(content).__name__}") if text is None else self._input(text, next(encodings))
             for text, content in zip(texts, contents, strict=True)
@@ -62,18 +67,24 @@ class TextPreprocessor:
         return inputs
 
     def _dress(self, text: str) -> str:
-        dressed = self.spec.prompt + text
+        dressed = (self.spec.prompt + text)[: self._max_chars]
         return dressed.lower() if self.spec.lowercase else dressed
 
     def _input(self, text: str, encoding: Any) -> TextInput:
         ids = encoding.ids
-        total, longest = len(ids), self.spec.max_tokens
-        if total > longest:  # keep the closing special tokens, as truncation inside the tokenizer does
+        total = len(ids)
+        longest = total if self.spec.max_tokens is None else self.spec.max_tokens
+        truncated = total > longest
+        if truncated:  # keep the closing special tokens, as truncation inside the tokenizer does
             closing = _count_closing(encoding.special_tokens_mask)
             ids = ids[: longest - closing] + ids[total - closing :]
         if self.spec.padding is not None:
             ids = ids + [self.spec.padding] * (longest - len(ids))
-        return TextInput(np.asarray(ids, dtype=np.int32), hash_text(text), total, total > longest)
+        if self._dropped in ids:
+            ids = [token for token in ids if token != self._dropped]
+        if self._max_chars is not None:
+            truncated |= len(self.spec.prompt) + len(text) > self._max_chars
+        return TextInput(np.asarray(ids, dtype=np.int32), hash_text(text), total, truncated)
 
 
 def hash_text(text: str) -> str:
