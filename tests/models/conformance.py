@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,7 +55,8 @@ class Case:
     `tower` is the part of the model that returns the tokens; `final` turns its result, of the whole model, into the
     final tokens and, where those are not pooled as `pooling` says, the model's own vector. `modality` asks for one of
     two towers. Texts are as long as `lengths` says, and end with the last word of the vocabulary.
-    `blocks` finds the modules whose outputs are layers, where they are not a list of their own. `k` and `int8_cosine`
+    `blocks` finds the modules whose outputs are layers, where they are not a list of their own. `optional` are tensors
+    that a checkpoint may lack, `free` the axes whose length nothing but the tensor itself says. `k` and `int8_cosine`
     loosen the limits for a network that is sensitive itself, which the case measures and says.
     """
 
@@ -75,6 +76,8 @@ class Case:
     modality: Modality | None = None
     lengths: tuple[int, ...] | None = None
     blocks: Callable[[nn.Module], Sequence[nn.Module]] | None = None
+    optional: Collection[str] = ()
+    free: Mapping[str, Collection[int]] = field(default_factory=dict)
     k: float = K
     int8_cosine: float = INT8_COSINE
 
@@ -233,7 +236,7 @@ def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
     case, body = subject.case, subject.case.tower(model)
     depth = subject.loaded.backbone.depth
     lists = (m for m in body.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
-    blocks = case.blocks(body) if case.blocks else next(lists)
+    blocks = case.blocks(body) if case.blocks else next(lists, ())
     layers: dict[int | None, torch.Tensor] = {}
     hooks = [block.register_forward_hook(_keep(layers, k)) for k, block in enumerate(blocks, start=1)]
     with torch.no_grad():

@@ -126,12 +126,16 @@ def _load(
     directory = find_directory(model) if arch is None else Path(arch)
     sentence = read_sentence_modules(directory)
     source = sentence.transformer if sentence else directory
-    config = read_model_config(source) if arch is None or source.is_dir() else named_architecture(arch, family_of)
+    config = (
+        read_model_config(source, sentence) if arch is None or source.is_dir() else named_architecture(arch, family_of)
+    )
     family = family_of(config)
     weights = Weights(source if arch is None else find_file(model), hashed, layers)
     if layers is not None and family is None:
         raise ModelError(f"layers is {layers}, and {model} is run by transformers as a whole; leave layers out")
     spec = _read_spec(source, config, family, sentence, modality)
+    if read_text := getattr(family, "read_text", None):
+        config, spec = read_text(config, spec, source)
     loaded = (
         _load_native(family, source, config, spec, sentence, weights)
         if family
@@ -159,7 +163,7 @@ def modalities(model: str | Path) -> tuple[Modality, ...]:
     directory = find_directory(model)
     sentence = read_sentence_modules(directory)
     source = sentence.transformer if sentence else directory
-    return _modalities(source, family_of(read_model_config(source)))
+    return _modalities(source, family_of(read_model_config(source, sentence)))
 
 
 def _modalities(source: Path, family: ModuleType | None) -> tuple[Modality, ...]:
@@ -208,13 +212,17 @@ def _read_spec(
     )
 
 
-def _pooling(sentence: SentenceModules | None, directory: Path) -> tuple[Pooling, bool]:
-    if sentence is None:
+def _pooling(
+    sentence: SentenceModules | None, directory: Path, family: ModuleType | None = None
+) -> tuple[Pooling, bool]:
+    if sentence is not None:
+        return sentence.pooling, sentence.normalize
+    own: Pooling | None = getattr(family, "POOLING", None)
+    if own is None:
         logger.warning(
             "%s has no modules.json: mean pooling without normalisation, as sentence-transformers does", directory
         )
-        return "mean", False
-    return sentence.pooling, sentence.normalize
+    return own or "mean", False
 
 
 def _load_native(
@@ -229,7 +237,7 @@ def _load_native(
     if has_towers(family):
         config = family.read_config(raw, modality)
     else:
-        pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source)
+        pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source, family)
         config = family.read_config(raw, pooling, normalize=normalize)
     whole = config
     if weights.layers is not None:
@@ -238,8 +246,10 @@ def _load_native(
     checkpoint = read_tensors(weights.at, partial(is_kept, config=config) if cut else None)
     tensors = backbone_tensors(family, modality, checkpoint)
     digest = hash_tensors(tensors) if weights.hashed else ""
-    backbone = family.build(config, spec)
     try:
+        if sized := getattr(family, "sized", None):
+            config = sized(config, tensors)
+        backbone = family.build(config, spec)
         if adapt := getattr(family, "adapt", None):
             tensors = adapt(tensors, config, spec)
         assign(backbone, family.weight_map(config), tensors)

@@ -20,12 +20,15 @@ logger = logging.getLogger(__name__)
 IMAGE_FILES = ("preprocessor_config.json", "processor_config.json", "open_clip_config.json")
 """Where image preprocessing is stated, the first that exists."""
 
+_STATIC = "StaticEmbedding"
 _UNKNOWN_STEPS = ("do_pad", "do_reduce_labels", "do_flip_channel_order", "rescale_offset", "include_top")
 _RESAMPLE: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
 
 
-def read_model_config(directory: Path) -> dict[str, Any]:
+def read_model_config(directory: Path, sentence: SentenceModules | None = None) -> dict[str, Any]:
     """Read ``config.json`` of Hugging Face or timm, or ``open_clip_config.json`` as model type ``open_clip``.
+
+    A module of sentence-transformers that is no transformer needs neither; its class is the model type.
 
     Raises
     ------
@@ -35,6 +38,8 @@ def read_model_config(directory: Path) -> dict[str, Any]:
     path, other = directory / "config.json", directory / "open_clip_config.json"
     if other.is_file() and not (path.is_file() and "model_type" in read_json(path)):
         return read_json(other) | {"model_type": "open_clip"}
+    if sentence is not None and sentence.kind == _STATIC:
+        return {"model_type": _STATIC} | (read_json(path) if path.is_file() else {})
     config = read_json(path)
     if not any(isinstance(config.get(key), str) for key in ("model_type", "architecture")):
         raise ModelError(f"{path} has no model_type; expected a Hugging Face model directory")
@@ -45,7 +50,8 @@ def read_model_config(directory: Path) -> dict[str, Any]:
 class SentenceModules:
     """What ``modules.json`` of sentence-transformers says beside the transformer itself.
 
-    `dense` are the directories of the linear maps between pooling and normalisation.
+    `transformer` is the directory of the module that reads texts, `kind` its class. `dense` are the directories of the
+    linear maps between pooling and normalisation.
     """
 
     transformer: Path
@@ -56,6 +62,7 @@ class SentenceModules:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str = ""
     dense: tuple[Path, ...] = ()
+    kind: str = "Transformer"
 
 
 def read_sentence_modules(directory: Path) -> SentenceModules | None:
@@ -64,7 +71,8 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
     Raises
     ------
     ModelError
-        If it has other modules than Transformer, Pooling, Dense and Normalize, in this order, or an unknown pooling.
+        If it has other modules than Transformer and Pooling, or StaticEmbedding, then Dense and Normalize, in this
+        order, or an unknown pooling.
     """
     if not (directory / "modules.json").is_file():
         return None
@@ -73,9 +81,13 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
     if modules.keys() == {"CLIPModel"}:  # its towers pool and project themselves
         return SentenceModules(modules["CLIPModel"], pooling="last", normalize=False)
     kinds = " ".join(kind for kind, _ in listed)
-    if not re.fullmatch(r"(Transformer)?( ?Pooling)?( Dense)*( ?Normalize)?", kinds):
-        raise ModelError(f"modules.json has {kinds}; expected Transformer, Pooling, Dense and Normalize in this order")
-    transformer = modules.get("Transformer", directory)
+    if not re.fullmatch(rf"({_STATIC}|(Transformer)?( ?Pooling)?)( Dense)*( ?Normalize)?", kinds):
+        raise ModelError(
+            f"modules.json has {kinds}; expected Transformer, Pooling, Dense and Normalize in this order, "
+            f"or {_STATIC} for the first two"
+        )
+    kind = _STATIC if _STATIC in modules else "Transformer"
+    transformer = modules.get(kind, directory)
     settings = transformer / "sentence_bert_config.json"
     values = read_json(settings) if settings.is_file() else {}
     general = directory / "config_sentence_transformers.json"
@@ -91,7 +103,8 @@ def read_sentence_modules(directory: Path) -> SentenceModules | None:
         lowercase=values.get("do_lower_case", False),
         prompts=prompts,
         default_prompt=prompts.get(default, ""),
-        dense=tuple(path for kind, path in listed if kind == "Dense"),
+        dense=tuple(path for name, path in listed if name == "Dense"),
+        kind=kind,
     )
 
 
