@@ -287,7 +287,7 @@ class Extractor:
         on_error : ``skip`` logs items that fail and goes on; ``fail`` stops at the first.
         retry_failed : try again what has failed in earlier runs.
         reuse : another store of the same space; what it has by content is copied from it.
-        workers : threads that read and preprocess; by default one for text, one a core for images.
+        workers : threads that read and preprocess; by default three for texts, one a core for images.
         on_progress : called after each chunk, in the calling thread.
         should_stop : asked at the end of each shard; with True the run ends there, to be continued later.
 
