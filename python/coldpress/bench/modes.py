@@ -163,7 +163,7 @@ def _measure_mode(
     extractor = Extractor(
         model, device="cpu", precision=compute.precision, threads=limits.threads, calibration=model.calibration
     )
-    run, peak = None, limits.peak(compute.precision)
+    run, peak = None, limits.peak(compute.precision) if facts.flop_per_item else None
     with TemporaryDirectory(prefix=".coldpress-bench-", dir=directory) as scratch:
         try:
             run = extractor.run(Path(scratch) / "store", source)

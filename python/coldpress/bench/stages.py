@@ -68,7 +68,7 @@ def stages_of(run: Summary, limits: Limits, facts: Facts, dim: int) -> tuple[Sta
     peak = limits.peak(run.precision)
     alone = "the tokenizer alone" if texts else "JPEG decoding alone"
     disk_reads, disk_writes = limits.disk.read / max(facts.bytes_per_item, 1), limits.disk.write / (STORED_BYTES * dim)
-    flop = None if peak is None else peak / facts.flop_per_item
+    flop = None if peak is None or not facts.flop_per_item else peak / facts.flop_per_item
     return (
         _stage("read", run, reading, disk_reads, "what the disk reads"),
         _stage("preprocess", run, preparing, facts.prepared_alone_per_s, alone),

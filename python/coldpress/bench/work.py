@@ -23,6 +23,6 @@ def flop_per_item(backbone: Backbone, inputs: Sequence[ModelInput], outputs: Seq
     """
     with torch.no_grad(), ReferenceMode(), FlopCounterMode(display=False) as counter:
         backbone(collate(inputs, torch.device("cpu")), outputs)
-    by_op = counter.get_flop_counts()["Global"]
+    by_op = counter.get_flop_counts().get("Global", {})  # of a table of vectors nothing
     counted: int = sum(count for op, count in by_op.items() if str(op) in _COUNTED)
     return counted / len(inputs)
