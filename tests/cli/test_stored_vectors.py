@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import coldpress
+
 Cli = Callable[..., Any]
 
 
@@ -61,11 +63,12 @@ def test_what_wants_numbers_refuses_signs(cli: Cli, embedding: list[str], tmp_pa
 
 
 def test_several_models_have_a_store_each(cli: Cli, embedding: list[str], store: Path, tmp_path: Path) -> None:
-    arguments = [*embedding, "--model", "all-MiniLM-L6-v2", "--out", tmp_path / "stores"]
+    (tmp_path / "twin").symlink_to(coldpress.Extractor("all-MiniLM-L6-v2", device="cpu").model.directory)
+    arguments = [*embedding, "--model", tmp_path / "twin", "--out", tmp_path / "stores"]
     done = cli(*arguments, "--json")
     assert done.code == 0, done.err
     assert [one["rows"] for one in done.json["stores"]] == [100, 100]
-    for name in ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2-2"):
+    for name in ("all-MiniLM-L6-v2", "twin"):
         made = tmp_path / "stores" / name / "embeddings" / "part-00000.npy"
         assert made.read_bytes() == (store / "embeddings" / "part-00000.npy").read_bytes()
     assert cli(*arguments).out.count("complete already") == 2
