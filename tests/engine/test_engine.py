@@ -57,7 +57,7 @@ def test_a_vector_with_nan_is_a_failed_item(tmp_path: Path) -> None:
 
 def test_on_error_fail_stops_and_names_the_item(extractor: Extractor, tmp_path: Path) -> None:
     source = tmp_path / "items.jsonl"
-    source.write_text('{"text": "fine"}\n{"text": 7}\n', encoding="utf-8")
+    source.write_text('{"text": "river bank"}\n{"text": 7}\n', encoding="utf-8")
     with pytest.raises(ItemError, match=r"items\.jsonl:2"):
         extractor.run(tmp_path / "store", source, on_error="fail")
 
