@@ -30,11 +30,7 @@ LINE_EVERY_S = 10.0
 @contextmanager
 def busy(what: str) -> Iterator[None]:
     """A spinner beside `what`, on a terminal."""
-    console = terminal.stderr()
-    if not console.is_terminal:
-        yield
-        return
-    with Status(f"{what} …", console=console):
+    with steps(what):
         yield
 
 

@@ -143,8 +143,8 @@ class _Opener:
         elif patterns.is_pattern(location):
             self._pattern(location, "" if alone else f"{name}/")
         else:
-            sentence = " " in location
-            hint = "; to embed texts themselves name a .txt file of them, in Python a MemorySource" * sentence
+            advice = "; to embed texts themselves name a .txt file of them, in Python a MemorySource"
+            hint = advice if " " in location else ""
             raise SourceError(f"{place.printable(location[:200])}: no such file or directory{hint}")
 
     def check_keys(self) -> None:

@@ -46,6 +46,6 @@ def default_workers(modality: Modality) -> int:
     """Threads that read and preprocess: three for texts, one a core for images.
 
     A tokenizer has threads of its own, and what Python does before and after them is serial: with three, static
-    embeddings of short texts run at 1.55 times the speed of one on two cores, MiniLM in int8 at the same.
+    embeddings of short texts run at 1.5 times the speed of one on two cores, MiniLM in int8 at the same.
     """
     return (os.cpu_count() or 1) if modality == "image" else 3

@@ -150,27 +150,23 @@ class MobileNet(ConvolutionalBackbone):
 
     def features(self, pixels: torch.Tensor, layers: Collection[int | None]) -> FeatureMaps:
         """Return the maps of blocks, None that of the last convolution."""
-        wanted = {self.first + layer for layer in layers if layer is not None}
-        last = len(self.blocks) if None in layers else max(wanted)
-        wide = min(last, WIDE_BLOCKS)
-        kept = sorted({block for block in wanted if block < wide} | {wide})
-        maps = dict(zip(kept, image_by_image(lambda image: self._wide(image, kept), pixels), strict=True))
-        x = maps[wide]
-        for number in range(wide, last):
-            x = self.blocks[number](x)
-            if number + 1 in wanted:
-                maps[number + 1] = x
-        found: dict[int | None, torch.Tensor] = {k: maps[self.first + k] for k in layers if k is not None}
-        if None in layers:
-            found[None] = x if self.head is None else self.head(x)
-        return found
+        behind = {layer: len(self.blocks) if layer is None else self.first + layer for layer in layers}
+        wide = min(max(behind.values()), WIDE_BLOCKS)
+        early = sorted({number for number in behind.values() if number < wide} | {wide})
+        late = sorted({number for number in behind.values() if number > wide})
+        found = image_by_image(lambda image: self._run(self.stem.from_pixels(image), 0, early), pixels)
+        maps = dict(zip([*early, *late], found + self._run(found[-1], wide, late), strict=True))
+        named: dict[int | None, torch.Tensor] = {layer: maps[number] for layer, number in behind.items()}
+        if None in named and self.head is not None:
+            named[None] = self.head(named[None])
+        return named
 
-    def _wide(self, pixels: torch.Tensor, kept: Sequence[int]) -> list[torch.Tensor]:
-        """Run the first blocks on some of the images; returns the maps behind as many blocks as `kept` says."""
-        x, maps = self.stem.from_pixels(pixels), []
-        for number, block in enumerate(self.blocks[: kept[-1]], start=1):
-            x = block(x)
-            if number in kept:
+    def _run(self, x: torch.Tensor, begin: int, kept: Sequence[int]) -> list[torch.Tensor]:
+        """Run blocks from `begin` on, where x is; returns the maps behind as many blocks as `kept` says, in order."""
+        maps = []
+        for number in range(begin, max(kept, default=begin)):
+            x = self.blocks[number](x)
+            if number + 1 in kept:
                 maps.append(x)
         return maps
 

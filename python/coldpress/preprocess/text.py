@@ -80,7 +80,7 @@ class TextPreprocessor:
             ids = ids[: longest - closing] + ids[total - closing :]
         if self.spec.padding is not None:
             ids = ids + [self.spec.padding] * (longest - len(ids))
-        if self._dropped in ids:
+        if self._dropped is not None:
             ids = [token for token in ids if token != self._dropped]
         if self._max_chars is not None:
             truncated |= len(self.spec.prompt) + len(text) > self._max_chars

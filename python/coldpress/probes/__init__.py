@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from coldpress.probes.compare import compare_variants
-from coldpress.probes.draw import Drawn, draw_labelled, is_label_file
+from coldpress.probes.draw import Drawn, draw_labelled
 from coldpress.probes.evaluate import ClassScore, Evaluation
 from coldpress.probes.head import Head
-from coldpress.probes.labels import Labels, read_labels
+from coldpress.probes.labels import Labels, is_label_file, read_labels
 from coldpress.probes.logistic import CandidateC
 from coldpress.probes.probe import ProbeResult, fit_probe
 from coldpress.probes.variants import Comparison, Cut, Variant

@@ -11,7 +11,7 @@ from typing import Any
 import numpy.typing as npt
 
 from coldpress.errors import ColdpressError
-from coldpress.probes.labels import FILE_SUFFIXES, as_array, is_missing, read_label_file
+from coldpress.probes.labels import FILE_SUFFIXES, as_array, is_label_file, is_missing, read_label_file
 from coldpress.types import Failed, Item
 
 
@@ -26,11 +26,6 @@ class Drawn:
     labels: npt.NDArray[Any]
     read: int
     labelled: int
-
-
-def is_label_file(labels: str | Path) -> bool:
-    """Whether labels come from a file with keys, by its ending, and not from a column."""
-    return Path(labels).suffix.lower() in FILE_SUFFIXES
 
 
 def draw_labelled(items: Iterable[Item], labels: str | Path, most: int, *, seed: int = 0) -> Drawn:

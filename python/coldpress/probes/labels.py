@@ -73,7 +73,7 @@ def read_labels(store: EmbeddingStore, labels: LabelSource) -> Labels:
         columns = store.metadata.column_names
         if isinstance(labels, str) and labels in columns:
             return _from_rows(store.metadata.column(labels).to_pylist(), f"column {labels!r}")
-        if Path(labels).suffix.lower() not in FILE_SUFFIXES:
+        if not is_label_file(labels):
             raise ColdpressError(
                 f"labels {str(labels)!r} is neither a metadata column (there are {', '.join(columns)}) nor a file"
                 f" ending in {', '.join(FILE_SUFFIXES)}: name one of these"
@@ -121,6 +121,11 @@ def _by_key(pairs: Iterable[tuple[Any, Any]], origin: str) -> dict[str, Any]:
             )
         found[key] = value
     return found
+
+
+def is_label_file(labels: str | Path) -> bool:
+    """Whether labels come from a file with keys, by its ending, and not from a column."""
+    return Path(labels).suffix.lower() in FILE_SUFFIXES
 
 
 def is_missing(value: Any) -> bool:
