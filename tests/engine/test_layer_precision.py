@@ -185,7 +185,7 @@ def test_auto_rescues_int8_on_the_data_of_a_run(outliers: Path, news: list[str],
     again = pickle.loads(pickle.dumps(extractor))
     assert again.fingerprint.digest == extractor.fingerprint.digest
     assert np.array_equal(again.embed(news[:5]), np.asarray(store.embeddings[:5]))
-    trials = Extractor(outliers, device="cpu").compare(news)
+    trials = Extractor(outliers, device="cpu").compare(news[:64], samples=64)  # those that certified the run
     assert [trial.mode for trial in trials] == ["int8", summary.label, "int16", "fp32"]
 
 
