@@ -132,3 +132,17 @@ def test_an_image_finds_itself(cli: Cli, folder: Path, tiny_vit: Path, tmp_path:
     query = ("search", index, "--image", folder / "2.jpg", "-k", 1)
     assert cli(*query, "--json").json["hits"][0]["key"] == "2.jpg"
     assert cli("search", index, "--text", "a dog").code == 2
+
+
+def test_merged_patches_are_certified_and_what_they_cost_is_said(
+    cli: Cli, folder: Path, tiny_vit: Path, tmp_path: Path
+) -> None:
+    done = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "out", "--merge-tokens", 4)
+    assert done.code == 0
+    assert "with all patches unmerged" in " ".join(done.out.split())
+    certified = cli("certify", tiny_vit, "--data", folder, "--merge-tokens", 4, "--json").json
+    assert certified["passed"]
+    assert 0 < certified["merged_cosine"] < certified["cosine_mean"]
+    refused = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "none", "--merge-tokens", 8)
+    assert refused.code == 1
+    assert "merge_tokens is 8, expected 1 to 7" in refused.err

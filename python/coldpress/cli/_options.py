@@ -114,6 +114,15 @@ Layers = Annotated[
         metavar="N", min=1, help="Run only the first N blocks of a transformer: faster.", rich_help_panel=_MODEL
     ),
 ]
+MergeTokens = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Let every block of a vision transformer merge the N most similar patches: faster.",
+        rich_help_panel=_MODEL,
+    ),
+]
 ModelOverride = Annotated[
     str | None,
     typer.Option("--model", metavar="MODEL", help="Where the model lies now, if it has moved.", rich_help_panel=_MODEL),

@@ -33,6 +33,7 @@ def certify(
     ],
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Items to compare.")] = 64,
     arch: options.Arch = None,
+    merge_tokens: options.MergeTokens = 0,
     modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     text_column: options.TextColumn = None,
@@ -56,6 +57,7 @@ def certify(
             threads=threads,
             modality=options.modality_of(model, modality, data, text_column, image_column, arch=arch),
             arch=arch,
+            merge_tokens=merge_tokens,
         )
     contents = _contents(extractor, data, options.columns(text_column, image_column, None, None), limit)
     trials = extractor.compare(contents, samples=samples)

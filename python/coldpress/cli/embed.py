@@ -61,6 +61,7 @@ def embed(
     ],
     arch: options.Arch = None,
     layers: options.Layers = None,
+    merge_tokens: options.MergeTokens = 0,
     modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     output: Annotated[
@@ -163,6 +164,7 @@ def embed(
                 modality=options.modality_of(name, modality, sources, text_column, image_column, arch=arch),
                 arch=arch,
                 layers=layers,
+                merge_tokens=merge_tokens,
                 truncate_dim=truncate_dim,
                 pca=pca,
             )

@@ -43,6 +43,7 @@ class Backbone(nn.Module, ABC):
     batch_parallel : on a CPU, several threads may compute a batch each at once.
     prepared : the one it was prepared for.
     layer_precision : what some of its layers were prepared for instead, by name.
+    merge_tokens : patches that each block merges into others; 0 where it merges none.
     head : maps behind the pooling of the model's own vector, see :mod:`coldpress.models.heads`; it says its `width`.
     """
 
@@ -57,6 +58,7 @@ class Backbone(nn.Module, ABC):
     batch_parallel: bool = True
     prepared: str | None = None
     layer_precision: Mapping[str, str] = MappingProxyType({})
+    merge_tokens: int = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +74,10 @@ class Backbone(nn.Module, ABC):
     def dim(self, output: Output) -> int:
         """Return D of an output."""
         return self.width if self.head is None or not output.own else cast(int, self.head.width)
+
+    def unmerged(self) -> Backbone:
+        """Return the same network with the same weights, all patches kept."""
+        return self
 
     def runnable(self) -> tuple[str, ...]:
         """Precisions whose packages are installed: those that ``auto`` may try."""
