@@ -52,6 +52,7 @@ class Extractor:
     merge_tokens : let every block of a vision transformer merge so many patches of an image, the most similar ones:
         faster, another space. The certificate compares with the fp32 forward that merges too, and says besides how
         close the vectors are to those of all patches. Not for outputs ``patches`` and ``last``.
+    image_size : side of a square, or (height, width), instead of the model's own; positions are resampled as upstream.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
@@ -91,6 +92,7 @@ class Extractor:
         pca: int | Projection | None = None,
         layers: int | None = None,
         merge_tokens: int = 0,
+        image_size: int | Sequence[int] | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self._source = model
@@ -109,15 +111,18 @@ class Extractor:
             "pca": pca,
             "layers": layers,
             "merge_tokens": merge_tokens,
+            "image_size": image_size,
             "calibration": calibration,
         }
         if threads is not None and threads < 1:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
         self.device = engine.open_device(device)
         if isinstance(model, LoadedModel):
-            models.Variant(layers, merge_tokens).refuse(f"{model.name} is a module as a whole")
-        named: Any = {"modality": modality, "arch": arch, "layers": layers, "merge_tokens": merge_tokens}
-        loaded = model if isinstance(model, LoadedModel) else models.load(model, **named)
+            models.Variant(layers, merge_tokens, image_size).refuse(f"{model.name} is a module as a whole")
+            loaded = model
+        else:
+            changed: Any = {"layers": layers, "merge_tokens": merge_tokens, "image_size": image_size}
+            loaded = models.load(model, modality=modality, arch=arch, **changed)
         shaped = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth, loaded.backbone.dense)
         engine.check_merged(merge_tokens, self.outputs)
@@ -386,7 +391,7 @@ class Extractor:
         return engine.spread_sample(self._preprocess, contents, samples or sample_size(len(contents), self.modality))
 
 
-_SHAPING = ("arch", "layers", "merge_tokens", "output", "prompt", "exif", "fast_decode", "truncate_dim")
+_SHAPING = ("arch", "layers", "merge_tokens", "image_size", "output", "prompt", "exif", "fast_decode", "truncate_dim")
 
 
 def _rebuild(model: str | Path | LoadedModel, options: Mapping[str, Any]) -> Extractor:

@@ -146,3 +146,13 @@ def test_merged_patches_are_certified_and_what_they_cost_is_said(
     refused = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "none", "--merge-tokens", 8)
     assert refused.code == 1
     assert "merge_tokens is 8, expected 1 to 7" in refused.err
+
+
+def test_images_of_another_size(cli: Cli, folder: Path, tiny_vit: Path, tmp_path: Path) -> None:
+    done = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "out", "--image-size", "24x40")
+    assert done.code == 0
+    assert EmbeddingStore(tmp_path / "out").fingerprint.fields["preprocessing"]["resize"] == ["exact", 24, 40]
+    assert cli("certify", tiny_vit, "--data", folder, "--image-size", 48, "--json").json["passed"]
+    wrong = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "none", "--image-size", "24:40")
+    assert wrong.code == 2
+    assert "expected a number or HEIGHTxWIDTH" in wrong.err

@@ -101,7 +101,7 @@ def extractor_for_query(
         "layer_precision": None,
         "calibration": None,
     }
-    inputs = {"prompt": None, "exif": False, "fast_decode": False}
+    inputs = {"prompt": None, "exif": False, "fast_decode": False, "image_size": None}
     return extractor_for(index, model, arch, modality=modality, device=device, **plain, **inputs)
 
 

@@ -34,6 +34,7 @@ def certify(
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Items to compare.")] = 64,
     arch: options.Arch = None,
     merge_tokens: options.MergeTokens = 0,
+    image_size: options.ImageSize = None,
     modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     text_column: options.TextColumn = None,
@@ -58,6 +59,7 @@ def certify(
             modality=options.modality_of(model, modality, data, text_column, image_column, arch=arch),
             arch=arch,
             merge_tokens=merge_tokens,
+            image_size=options.image_size_of(image_size),
         )
     contents = _contents(extractor, data, options.columns(text_column, image_column, None, None), limit)
     trials = extractor.compare(contents, samples=samples)

@@ -8,7 +8,7 @@ import json
 import logging
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from coldpress.models.depth import first_blocks, is_kept
 from coldpress.models.directory import find_directory, find_file
 from coldpress.models.generic import from_transformers
 from coldpress.models.heads import with_head
+from coldpress.models.options import with_image_size
 from coldpress.models.prompts import prompts_of
 from coldpress.models.specs import (
     IMAGE_FILES,
@@ -102,6 +103,7 @@ def load(
     arch: str | None = None,
     layers: int | None = None,
     merge_tokens: int = 0,
+    image_size: int | Sequence[int] | None = None,
 ) -> LoadedModel:
     """Load a model directory, the packaged model or a hub id, natively where its family is known.
 
@@ -114,16 +116,17 @@ def load(
         model but its weights.
     layers : load only so many blocks of a transformer, from the first on; its final norm and pooling follow them.
     merge_tokens : patches of an image that each block of a vision transformer merges into others; 0 for none.
+    image_size : side of a square, or height and width, of images; None is what the files say.
 
     Raises
     ------
     ModelError
         If the directory is incomplete, its weights do not fit its configuration, or it does not take what was asked
-        or has no such `layers`, or cannot merge so many tokens.
+        or has no such `layers`, cannot merge so many tokens, or take images of that size.
     MissingExtra
         If only transformers knows the architecture, and it is not installed.
     """
-    return _load(model, modality, arch, Variant(layers, merge_tokens), hashed=True)
+    return _load(model, modality, arch, Variant(layers, merge_tokens, image_size), hashed=True)
 
 
 def _load(
@@ -139,6 +142,8 @@ def _load(
     if family is None:
         variant.refuse(f"{model} is run by transformers as a whole")
     spec = _read_spec(source, config, family, sentence, modality)
+    if variant.image_size is not None:
+        spec = with_image_size(spec, variant.image_size)
     loaded = (
         _load_native(family, source, config, spec, sentence, weights)
         if family

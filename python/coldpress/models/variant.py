@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +16,17 @@ class Variant:
     """How the network that runs differs from the one in the files.
 
     `layers` is how many blocks of a transformer run, from the first on; None is all. `merge_tokens` is how many patches
-    of an image each block merges into others; 0 is none.
+    of an image each block merges into others; 0 is none. `image_size` is a side or height and width; None is theirs.
     """
 
     layers: int | None = None
     merge_tokens: int = 0
+    image_size: int | Sequence[int] | None = None
 
     @property
     def changes(self) -> dict[str, Any]:
         """What is not as in the files, by the name of the option."""
-        chosen = {"layers": self.layers, "merge_tokens": self.merge_tokens or None}
+        chosen = {"layers": self.layers, "merge_tokens": self.merge_tokens or None, "image_size": self.image_size}
         return {name: value for name, value in chosen.items() if value is not None}
 
     def refuse(self, why: str) -> None:

@@ -264,8 +264,8 @@ def _grid(config: VisionConfig, spec: ImageSpec) -> tuple[int, int]:
         return side, side
     if spec.size is None or min(spec.size) < config.patch:
         raise ModelError(
-            f"preprocessor_config.json makes images of {spec.size or 'varying size'}; "
-            f"expected a fixed size from the patch size {config.patch} on: give it a crop_size or a height and width"
+            f"preprocessing makes images of {spec.size or 'varying size'}, expected a fixed size from the patch size "
+            f"{config.patch} on: give image_size, or in preprocessor_config.json a crop_size or a height and width"
         )
     return spec.size[0] // config.patch, spec.size[1] // config.patch
 
