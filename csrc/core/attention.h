@@ -63,13 +63,10 @@ inline void attend_head(const float* q, int64_t q_stride, int64_t queries, const
   for_each_query_block(queries, [&](auto vecs, int64_t first, int64_t n) {
     constexpr int V = decltype(vecs)::value;
     const int64_t begin = first_key(distances, first), end = end_key(distances, first, n, T);
-    attend<V>(q + first * q_stride, q_stride, n, k + begin * stride, v + begin * stride, stride,
-              end - begin, width, scale, scratch, out + first * out_stride, out_stride,
-              [&](float* scores) {
-                if (matter(distances)) {
-                  apply_distances<V>(distances, first, begin, end - begin, scores);
-                }
-              });
+    attend<V>(
+        q + first * q_stride, q_stride, n, k + begin * stride, v + begin * stride, stride,
+        end - begin, width, scale, scratch, out + first * out_stride, out_stride,
+        [&](float* scores) { adjust_scores<V>(distances, first, begin, end - begin, scores); });
   });
 }
 

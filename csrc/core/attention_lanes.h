@@ -74,6 +74,27 @@ void apply_distances(const Distances& distances, int64_t first, int64_t first_ke
   }
 }
 
+// The same scores with the bias of each key added.
+template <int V>
+void apply_key_bias(const float* bias, int64_t keys, float* scores) {
+  for (int64_t t = 0; t < keys; ++t) {
+    const Vec added = Vec::set(bias[t] * 1.44269504089f);
+    for (int64_t v = 0; v < V; ++v) {
+      float* at = scores + (t * V + v) * kLanes;
+      (Vec::load(at) + added).store(at);
+    }
+  }
+}
+
+// Scores of queries `first` on against `keys` keys from `first_key` on, with all that bears on
+// them.
+template <int V>
+void adjust_scores(const Distances& distances, int64_t first, int64_t first_key, int64_t keys,
+                   float* scores) {
+  if (distances.keys != nullptr) apply_key_bias<V>(distances.keys + first_key, keys, scores);
+  if (matter(distances)) apply_distances<V>(distances, first, first_key, keys, scores);
+}
+
 // Calls attend(width, first, n) for the queries of a sequence, 16 * width of them at a time.
 template <class Attend>
 inline void for_each_query_block(int64_t T, Attend&& attend) {

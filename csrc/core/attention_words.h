@@ -226,9 +226,7 @@ inline void attend_head_words(const float* q, int64_t q_stride, int64_t queries,
     seen.values += begin / 2 * lanes;
     attend_words<V>(q + first * q_stride, q_stride, n, end - begin, width, scale, seen,
                     out + first * out_stride, out_stride, [&](float* scores) {
-                      if (matter(distances)) {
-                        apply_distances<V>(distances, first, begin, end - begin, scores);
-                      }
+                      adjust_scores<V>(distances, first, begin, end - begin, scores);
                     });
   });
 }

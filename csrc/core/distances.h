@@ -1,4 +1,5 @@
-// What attention makes of how far a query is behind a key: known to kernels and launchers.
+// What bears on scores beside queries and keys: how far they are apart, and a bias of each key.
+// Known to kernels and launchers.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@ struct Distances {
   int64_t reach;
   int64_t left;
   int64_t right;
+  const float* keys = nullptr;  // keys[t] is added to every score of key t; or null
 };
 
 namespace {

@@ -37,6 +37,14 @@ inline const float* packed_floats(const Tensor& t, const char* what) {
   return floats(t, what);
 }
 
+// A number for each of `rows`, or null where there is no tensor.
+inline const float* optional_rows(const std::optional<Tensor>& t, int64_t rows, const char* what) {
+  if (!t.has_value()) return nullptr;
+  STD_TORCH_CHECK(t->dim() == 1 && t->numel() == rows, "coldpress::", what, " must be (", rows,
+                  ",)");
+  return packed_floats(*t, what);
+}
+
 inline float* out_floats(Tensor& t) { return static_cast<float*>(t.mutable_data_ptr()); }
 
 // cu_seqlens (B + 1), checked to cut `tokens` into B sequences of at least `shortest` tokens.

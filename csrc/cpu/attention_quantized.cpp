@@ -18,10 +18,12 @@
 namespace coldpress {
 
 // Sequences ends[0] .. ends[count] of x (tokens, D), ends[0] being its first row, -> y alike.
-// `scratch` holds block_scratch(tokens, longest, D) floats.
+// key_bias (tokens) is added to the scores of each key, unless it is null. `scratch` holds
+// block_scratch(tokens, longest, D) floats.
 COLDPRESS_KERNEL(attention_quantized_tile, const float* x, const int32_t* ends, int64_t count,
                  int64_t heads, float scale, const QuantizedWeights& qkv,
-                 const QuantizedWeights& out, const Norm& norm, float* scratch, float* y)
+                 const QuantizedWeights& out, const Norm& norm, const float* key_bias,
+                 float* scratch, float* y)
 
 namespace {
 
@@ -41,7 +43,7 @@ namespace coldpress::COLDPRESS_ISA_LEVEL {
 
 void attention_quantized_tile(const float* x, const int32_t* ends, int64_t count, int64_t heads,
                               float scale, const QuantizedWeights& qkv, const QuantizedWeights& out,
-                              const Norm& norm, float* scratch, float* y) {
+                              const Norm& norm, const float* key_bias, float* scratch, float* y) {
   in_format(qkv, [&](auto format) {
     using F = decltype(format);
     const int64_t tokens = ends[count] - ends[0], D = qkv.K, panels = D / kPanelQuantized;
@@ -60,11 +62,13 @@ void attention_quantized_tile(const float* x, const int32_t* ends, int64_t count
       }
       for (int64_t b = 0; b < count; ++b) {
         const int64_t begin = ends[b] - ends[0], T = ends[b + 1] - ends[b];
+        Distances everywhere = kEverywhere;
+        if (key_bias != nullptr) everywhere.keys = key_bias + begin;
         for (int64_t at = 0; at < kPanelQuantized; at += width) {
           const float* q = projected + begin * stride + at;
           attend_head_words(q, stride, T, q + kPanelQuantized, q + 2 * kPanelQuantized, stride, T,
-                            width, scale, work, mixed + begin * D + panel * kPanelQuantized + at,
-                            D);
+                            width, scale, work, mixed + begin * D + panel * kPanelQuantized + at, D,
+                            everywhere);
         }
       }
     }
@@ -98,7 +102,7 @@ Tensor attention_quantized(const Tensor& x, const Tensor& cu_seqlens, int64_t he
                            const Tensor& qkv, const Tensor& qkv_columns, const Tensor& qkv_bias,
                            const Tensor& out, const Tensor& out_columns, const Tensor& out_bias,
                            const Tensor& norm_weight, const Tensor& norm_bias, double eps,
-                           bool norm_first) {
+                           bool norm_first, const std::optional<Tensor>& key_bias) {
   STD_TORCH_CHECK(x.dim() == 2, "coldpress::attention_quantized: x must be (T, D)");
   const int64_t T = x.size(0), D = x.size(1);
   STD_TORCH_CHECK(
@@ -114,6 +118,7 @@ Tensor attention_quantized(const Tensor& x, const Tensor& cu_seqlens, int64_t he
   STD_TORCH_CHECK(into.words == back.words,
                   "coldpress::attention_quantized: qkv and out must have the same type");
   const Norm norm = norm_of(norm_weight, norm_bias, eps, norm_first, D, "attention_quantized");
+  const float* key_bias_data = optional_rows(key_bias, T, "attention_quantized: key_bias");
   Tensor y = torch::stable::empty_like(x);
   const float* x_data = packed_floats(x, "attention_quantized: x");
   float* y_data = out_floats(y);
@@ -128,7 +133,8 @@ Tensor attention_quantized(const Tensor& x, const Tensor& cu_seqlens, int64_t he
     }
     const Scratch scratch(block_scratch(tokens, longest, D));
     kernel(x_data + row * D, ends + first, count, heads, static_cast<float>(scale), into, back,
-           norm, scratch.get(), y_data + row * D);
+           norm, key_bias_data == nullptr ? nullptr : key_bias_data + row, scratch.get(),
+           y_data + row * D);
   });
   return y;
 }

@@ -1,7 +1,8 @@
 // varlen_attention: softmax(Q K^T * scale) V inside each sequence of a packed batch, no padding, in
 // fp32 (core/attention.h) or on words (core/attention_words.h).
 //
-// A query may be kept from keys far from it (a window), and a bias by distance added to scores.
+// A query may be kept from keys far from it (a window), and a bias by distance or of each key added
+// to scores.
 //
 // Bound by FMA or vpdpwssd throughput and by the exponential. One head of a sequence is a task.
 #include "core/distances.h"
@@ -76,7 +77,8 @@ void check_distances(const int32_t* ends, const int32_t* q_ends, int64_t sequenc
 
 Tensor varlen_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cu_seqlens,
                         const Tensor& cu_seqlens_q, double scale, bool words,
-                        const std::optional<Tensor>& bias, int64_t left, int64_t right) {
+                        const std::optional<Tensor>& bias, int64_t left, int64_t right,
+                        const std::optional<Tensor>& key_bias) {
   const int64_t queries = q.size(0), tokens = k.size(0), heads = q.size(1), width = q.size(2);
   const int64_t q_stride = q.stride(0), stride = k.stride(0);
   check_rows(q, queries, heads, width, q_stride);
@@ -93,6 +95,7 @@ Tensor varlen_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   if (bias.has_value() || matter(distances)) {
     check_distances(ends, q_ends, sequences, bias.has_value() ? biases.reach : tokens);
   }
+  const float* key_bias_data = optional_rows(key_bias, tokens, "varlen_attention: key_bias");
   Tensor out = torch::stable::new_empty(q, {queries, heads * width});
   const float* q_data = floats(q, "varlen_attention: q");
   const float* k_data = floats(k, "varlen_attention: k");
@@ -106,6 +109,7 @@ Tensor varlen_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
     const int64_t at = begin * stride + head * width;
     Distances near = distances;
     if (biases.data != nullptr) near.bias = biases.data + head * (2 * near.reach + 1) + near.reach;
+    if (key_bias_data != nullptr) near.keys = key_bias_data + begin;
     const Scratch scratch(words ? attention_scratch_words(T, width) : attention_scratch(T, width));
     kernel(q_data + first * q_stride + head * width, q_stride, n, k_data + at, v_data + at, stride,
            T, width, static_cast<float>(scale), words, scratch.get(),

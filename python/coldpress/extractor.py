@@ -48,6 +48,10 @@ class Extractor:
     arch : of a single ``.safetensors`` or ``.pth`` file: timm's name, or a directory with all of a model but weights.
     layers : run only so many blocks of a transformer, from the first on, then its final norm, pooling and projection:
         faster, another space. The certificate compares with the fp32 forward of just those blocks.
+    merge_tokens : let every block of a vision transformer merge so many patches of an image, the most similar ones:
+        faster, another space. The certificate compares with the fp32 forward that merges too, and says besides how
+        close the vectors are to those of all patches. Not for outputs ``patches`` and ``last``.
+    image_size : side of a square, or (height, width), instead of the model's own; positions are resampled as upstream.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
@@ -86,6 +90,8 @@ class Extractor:
         truncate_dim: int | None = None,
         pca: int | Projection | None = None,
         layers: int | None = None,
+        merge_tokens: int = 0,
+        image_size: int | Sequence[int] | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self._source = model
@@ -103,17 +109,22 @@ class Extractor:
             "truncate_dim": truncate_dim,
             "pca": pca,
             "layers": layers,
+            "merge_tokens": merge_tokens,
+            "image_size": image_size,
             "calibration": calibration,
         }
         if threads is not None and threads < 1:
             raise ColdpressError(f"threads is {threads}, expected at least 1")
         self.device = engine.open_device(device)
-        if isinstance(model, LoadedModel) and layers is not None:
-            raise ColdpressError(f"layers is {layers}, and {model.name} is a module as a whole; leave layers out")
-        named: Any = {"modality": modality, "arch": arch, "layers": layers}
-        loaded = model if isinstance(model, LoadedModel) else models.load(model, **named)
+        if isinstance(model, LoadedModel):
+            models.Variant(layers, merge_tokens, image_size).refuse(f"{model.name} is a module as a whole")
+            loaded = model
+        else:
+            changed: Any = {"layers": layers, "merge_tokens": merge_tokens, "image_size": image_size}
+            loaded = models.load(model, modality=modality, arch=arch, **changed)
         shaped = models.with_options(loaded, prompt=prompt, exif=exif, fast_decode=fast_decode)
         self.outputs: tuple[Output, ...] = engine.parse_outputs(output, loaded.backbone.depth, loaded.backbone.dense)
+        engine.check_merged(merge_tokens, self.outputs)
         self._arithmetic = Arithmetic(
             replace(shaped, calibration=calibration),
             self.outputs,
@@ -379,7 +390,7 @@ class Extractor:
         return engine.spread_sample(self._preprocess, contents, samples or sample_size(len(contents), self.modality))
 
 
-_SHAPING = ("arch", "layers", "output", "prompt", "exif", "fast_decode", "truncate_dim")
+_SHAPING = ("arch", "layers", "merge_tokens", "image_size", "output", "prompt", "exif", "fast_decode", "truncate_dim")
 
 
 def _rebuild(model: str | Path | LoadedModel, options: Mapping[str, Any]) -> Extractor:

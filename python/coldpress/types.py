@@ -327,6 +327,8 @@ class Certificate:
 
     `layer_precision` names the layers that ran in another precision than the rest. What storing as `stored_dtype` adds
     is measured apart, on the first rows of a store: cosine and neighbours of what it gives back with what was computed.
+    Where patches are merged, the reference merges them too; mean cosine and neighbours of the vectors with those of the
+    fp32 network that keeps all patches are `merged_cosine` and `merged_overlap`, and do not decide whether it passed.
     """
 
     precision: str
@@ -341,6 +343,8 @@ class Certificate:
     stored_dtype: str | None = None
     stored_cosine: float | None = None
     stored_overlap: float | None = None
+    merged_cosine: float | None = None
+    merged_overlap: float | None = None
 
     @property
     def label(self) -> str:

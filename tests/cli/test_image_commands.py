@@ -132,3 +132,31 @@ def test_an_image_finds_itself(cli: Cli, folder: Path, tiny_vit: Path, tmp_path:
     query = ("search", index, "--image", folder / "2.jpg", "-k", 1)
     assert cli(*query, "--json").json["hits"][0]["key"] == "2.jpg"
     assert cli("search", index, "--text", "a dog").code == 2
+
+
+def test_merged_patches_are_certified_and_what_they_cost_is_said(
+    cli: Cli, folder: Path, tiny_vit: Path, tmp_path: Path
+) -> None:
+    done = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "out", "--merge-tokens", 4)
+    assert done.code == 0
+    assert "with all patches unmerged" in " ".join(done.out.split())
+    wanted = ("--merge-tokens", 4, "--merge-tokens", 2, "--layers", 1, "--precision", "fp32")
+    compared = cli("certify", tiny_vit, "--data", folder, *wanted, "--json").json["variants"]
+    cuts = [(one["layers"], one["merge_tokens"]) for one in compared]
+    assert cuts[0] == (None, 0)
+    assert set(cuts) == {(layers, merged) for layers in (None, 1) for merged in (0, 2, 4)}
+    near = {cut: one["cosine_mean"] for cut, one in zip(cuts, compared, strict=True)}
+    assert 0 < near[None, 4] < near[None, 2] < near[None, 0]
+    refused = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "none", "--merge-tokens", 8)
+    assert refused.code == 1
+    assert "merge_tokens is 8, expected 1 to 7" in refused.err
+
+
+def test_images_of_another_size(cli: Cli, folder: Path, tiny_vit: Path, tmp_path: Path) -> None:
+    done = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "out", "--image-size", "24x40")
+    assert done.code == 0
+    assert EmbeddingStore(tmp_path / "out").fingerprint.fields["preprocessing"]["resize"] == ["exact", 24, 40]
+    assert cli("certify", tiny_vit, "--data", folder, "--image-size", 48, "--json").json["passed"]
+    wrong = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "none", "--image-size", "24:40")
+    assert wrong.code == 2
+    assert "expected a number or HEIGHTxWIDTH" in wrong.err

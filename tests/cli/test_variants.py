@@ -61,7 +61,7 @@ def test_without_labels_there_is_no_accuracy(cli: Cli, certify: list[str]) -> No
     ("arguments", "message"),
     [
         (("--layers", 9, "--labels", "label"), "this model has 6 blocks"),
-        (("--report", "cost.html"), "give --labels or --layers"),
+        (("--report", "cost.html"), "give --labels, --layers or --merge-tokens"),
         (("--layers", 2, "--report", "no/such/place/cost.html"), "no directory"),
     ],
 )

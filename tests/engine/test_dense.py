@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from coldpress import Extractor
+from coldpress import Extractor, ImageSpec
 from coldpress.data import MemorySource
 from coldpress.errors import ColdpressError
+from coldpress.models import LoadedModel
+from coldpress.models.vision import VisionConfig, VisionTower
+from coldpress.preprocess import preprocessor_for
 from coldpress.store import EmbeddingStore
 from coldpress.types import Item
 
@@ -95,3 +100,52 @@ def test_patches_are_without_the_tokens_in_front(patch_extractor: Extractor, tmp
     patches = store.output("patches")
     assert [rows.shape for rows in patches] == [(4, 16)] * 9
     np.testing.assert_allclose(np.stack([rows.mean(0) for rows in patches]), np.asarray(store.embeddings), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_patches_of_a_convolutional_network_are_the_cells_of_its_last_map(
+    shared: Path, tmp_path: Path, precision: str
+) -> None:
+    if precision == "int8":
+        pytest.importorskip("openvino")
+    photos = sorted((shared / "imagenet_sample" / "images").iterdir())[:12]
+    directory = shared / "models" / "mobilenet_v1_0.75_192_imagenet"
+    extractor = Extractor(directory, device="cpu", precision=precision, output="mean,patches", image_size=(128, 160))
+    store = extractor.embed_to(tmp_path / "out", photos, dtype="float32")
+    patches = store.output("patches")
+    assert [rows.shape for rows in patches] == [(4 * 5, 768)] * 12
+    means = np.stack([rows.mean(axis=0) for rows in patches])
+    np.testing.assert_allclose(means, np.asarray(store.embeddings), atol=1e-5)
+    again = extractor.embed_to(tmp_path / "backwards", photos[::-1], dtype="float32")
+    for ours, theirs in zip(again.output("patches"), reversed(list(patches)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def flexible_extractor(output: str) -> Extractor:
+    """A vision transformer whose images keep their shapes: as many patches of 4 pixels as fit into 24."""
+    spec = ImageSpec(("patches", 4, 24), None, "bilinear", 1 / 255, (0.5,) * 3, (0.5,) * 3)
+    sizes: dict[str, Any] = {"width": 16, "depth": 2, "heads": 2, "hidden": 32, "patch": 4, "image_size": 16}
+    config = VisionConfig(**sizes, special=0, positioned=0, positions="flexible", pooling="mean")
+    tower = VisionTower(config, spec)
+    draw = torch.Generator().manual_seed(0)
+    for tensor in tower.parameters():
+        tensor.normal_(generator=draw)
+    model = LoadedModel(tower, spec, "flexible", {}, "0" * 64, "own shapes")
+    return Extractor(model, device="cpu", precision="fp32", output=output)
+
+
+def test_patches_of_images_that_keep_their_shapes(tmp_path: Path) -> None:
+    """Every image has as many rows as its own grid has patches, in any company and whatever is beside it in a batch."""
+    draw = np.random.default_rng(0)
+    shapes = [(40, 40), (40, 40), (12, 90), (90, 12), (30, 47), (4, 4), (300, 4), (41, 39)] * 3
+    photos = [draw.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    extractor = flexible_extractor("mean,patches")
+    store = extractor.embed_to(tmp_path / "out", photos, dtype="float32", shard_rows=7)
+    patches = store.output("patches")
+    pixels = [one.pixels for one in preprocessor_for(extractor.model.spec, None)(photos)]
+    assert [len(rows) for rows in patches] == [one.shape[0] * one.shape[1] // 16 for one in pixels]
+    assert len({len(rows) for rows in patches}) > 2
+    np.testing.assert_allclose(np.stack([r.mean(0) for r in patches]), np.asarray(store.embeddings), atol=1e-4)
+    for i in (0, 2, 6, 13):
+        alone = flexible_extractor("patches").embed_to(tmp_path / f"{i}", photos[i : i + 1], dtype="float32")
+        np.testing.assert_array_equal(alone.output("patches")[0], patches[i])

@@ -232,7 +232,7 @@ def example_batch(subject: Subject) -> Batch:
 
 
 def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
-    """Run the padded, batched upstream model and pool its tokens as the outputs ask."""
+    """Run the padded, batched upstream model and pool its tokens as the outputs ask; ``dense`` are all of them."""
     case, body = subject.case, subject.case.tower(model)
     depth = subject.loaded.backbone.depth
     lists = (m for m in body.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
@@ -255,6 +255,9 @@ def upstream_vectors(subject: Subject, model: nn.Module) -> Vectors:
         if isinstance(subject.loaded.backbone, ConvolutionalBackbone) and output.name == "pooled":
             rows = list(result.pooler_output.flatten(1))
         vectors[output.name] = F.normalize(torch.stack(rows)) if case.normalize else torch.stack(rows)
+    final = layers[None]
+    lengths = _lengths(subject, final.shape[1])
+    vectors["dense"] = torch.cat([row[case.prefix : n] for row, n in zip(final, lengths, strict=True)])
     return vectors if own is None else {**vectors, "pooled": own}
 
 

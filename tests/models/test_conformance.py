@@ -27,6 +27,7 @@ from coldpress import _library, models, ops
 from coldpress.errors import ModelError
 from coldpress.models import loading
 from coldpress.models.convolutional import ConvolutionalBackbone
+from coldpress.types import Output
 
 CASES: list[Case] = [
     case
@@ -56,6 +57,15 @@ def test_error_is_within_k_of_the_frameworks_own(subject: Subject) -> None:
     for output in subject.outputs:
         error, allowed = largest_error(subject.ours, subject.exact, output.name), allowed_error(subject, output.name)
         assert error <= allowed, f"{output.name}: {error:.3g} > {allowed:.3g}"
+
+
+def test_every_token_and_patch_is_upstreams(subject: Subject) -> None:
+    backbone = subject.loaded.backbone
+    if backbone.dense is None:
+        pytest.skip("has none")
+    output = Output("dense", None, "none")
+    error = largest_error(backbone(subject.batch, [output]), subject.exact, "dense")
+    assert error <= allowed_error(subject, "dense")
 
 
 def test_references_agree_with_the_kernels(subject: Subject) -> None:

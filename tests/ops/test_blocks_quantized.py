@@ -75,6 +75,22 @@ def test_attention_is_its_parts(D: int, heads: int, norm_first: bool, mode: Mode
     assert torch.equal(ours, around(x, parts, args["norm"], norm_first=norm_first))
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_attention_with_biases_of_keys_is_its_parts(mode: Mode) -> None:
+    x, cu_seqlens, args = attention_case([5, 1, 53, 0, 130, 64], 128, 2, mode)
+    bias = torch.rand(len(x)) * 3
+
+    def parts(inputs: torch.Tensor) -> torch.Tensor:
+        q, k, v = ops.linear_quantized(inputs, args["qkv"], args["qkv_bias"]).view(len(x), 3, 2, -1).unbind(1)
+        mixed = ops.varlen_attention(q, k, v, cu_seqlens, scale=args["scale"], words=True, key_bias=bias)
+        return ops.linear_quantized(mixed, args["out"], args["out_bias"])
+
+    ours = on_every_level(lambda: ops.attention_quantized(x, cu_seqlens, **args, key_bias=bias))
+    assert torch.equal(ours, around(x, parts, args["norm"], norm_first=False))
+    with pytest.raises(ValueError, match=r"key_bias \(3,\), expected \(253,\)"):
+        ops.attention_quantized(x, cu_seqlens, **args, key_bias=bias[:3])
+
+
 @pytest.mark.parametrize("length", TAILS)
 def test_attention_over_lengths(length: int) -> None:
     x, cu_seqlens, args = attention_case([length, 3], 64, 4)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from rule import TAILS, assert_within_k, on_every_level
@@ -219,3 +221,37 @@ def test_opcheck_with_distances() -> None:
     q, k, v = fused(10, 2, 8)
     ends, bias = bounds(4, 6), torch.randn(2, 11)
     torch.library.opcheck(torch.ops.coldpress.varlen_attention.default, (q, k, v, ends, ends, 0.3, False, bias, 3, 2))
+
+
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("T", TAILS)
+def test_biases_of_keys(T: int, *, words: bool) -> None:
+    q, k, v = fused(T + 3, 3, 16)
+    ends, bias = bounds(T, 3), torch.rand(T + 3) * 3
+    ours = on_every_level(lambda: ops.varlen_attention(q, k, v, ends, scale=0.25, words=words, key_bias=bias))
+    args = (q, k, v, ends, ends, 0.25, words, None, -1, -1, bias)
+    if words:
+        assert (ours - varlen_attention_reference(*args)).abs().max() < 2e-3
+    else:
+        assert_within_k(ours, varlen_attention_reference, *args)
+    alone = ops.varlen_attention(
+        *(t[T:] for t in (q, k, v)), bounds(3), scale=0.25, words=words, key_bias=bias[T:].contiguous()
+    )
+    assert torch.equal(alone, ours[T:])
+    firsts = ends[:-1].long()
+    asked = ops.varlen_attention(
+        q[firsts], k, v, ends, scale=0.25, cu_seqlens_q=bounds(1, 1), words=words, key_bias=bias
+    )
+    assert torch.equal(asked, ours[firsts])
+
+
+def test_a_key_with_the_logarithm_of_three_counts_as_three() -> None:
+    q, k, v = fused(20, 2, 16)
+    bias = torch.zeros(20)
+    bias[4] = math.log(3)
+    thrice = [torch.cat([t, t[4:5], t[4:5]]) for t in (k, v)]
+    expected = ops.varlen_attention(q, *thrice, bounds(22), scale=0.25, cu_seqlens_q=bounds(20))
+    ours = ops.varlen_attention(q, k, v, bounds(20), scale=0.25, key_bias=bias)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"key_bias \(19,\), expected \(20,\)"):
+        ops.varlen_attention(q, k, v, bounds(20), scale=0.25, key_bias=bias[1:])

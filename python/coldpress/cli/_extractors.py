@@ -93,8 +93,15 @@ def extractor_for_query(
             f"{index.model}{part} embeds {own}s, and no other tower of it ends in this space ({index.output}): search "
             f"by --{own} or --key"
         )
-    plain = {"output": "pooled", "layers": None, "precision": "fp32", "layer_precision": None, "calibration": None}
-    inputs = {"prompt": None, "exif": False, "fast_decode": False}
+    plain = {
+        "output": "pooled",
+        "layers": None,
+        "merge_tokens": 0,
+        "precision": "fp32",
+        "layer_precision": None,
+        "calibration": None,
+    }
+    inputs = {"prompt": None, "exif": False, "fast_decode": False, "image_size": None}
     return extractor_for(index, model, arch, modality=modality, device=device, **plain, **inputs)
 
 

@@ -117,6 +117,23 @@ Layers = Annotated[
         metavar="N", min=1, help="Run only the first N blocks of a transformer: faster.", rich_help_panel=_MODEL
     ),
 ]
+MergeTokens = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Let every block of a vision transformer merge the N most similar patches: faster.",
+        rich_help_panel=_MODEL,
+    ),
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|HxW",
+        help="Side, or height and width, of the images that the network sees. [dim]Default: the model's own.[/]",
+        rich_help_panel=_MODEL,
+    ),
+]
 ModelOverride = Annotated[
     str | None,
     typer.Option("--model", metavar="MODEL", help="Where the model lies now, if it has moved.", rich_help_panel=_MODEL),
@@ -153,6 +170,16 @@ def columns(
 
     kept = tuple(metadata or ())
     return Columns(text=text, image=image, key=key, label=label, metadata="*" if "*" in kept else kept)
+
+
+def image_size_of(value: str | None) -> int | tuple[int, int] | None:
+    """Read ``224`` or ``224x320``."""
+    if value is None:
+        return None
+    sides = re.fullmatch(r"(\d+)(?:x(\d+))?", value)
+    if sides is None:
+        raise typer.BadParameter(f"--image-size is {value!r}, expected a number or HEIGHTxWIDTH")
+    return int(sides[1]) if sides[2] is None else (int(sides[1]), int(sides[2]))
 
 
 def modality_of(

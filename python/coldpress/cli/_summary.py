@@ -62,8 +62,13 @@ def certificate_line(certificate: Certificate) -> Text:
     """A certificate on one line, green or red."""
     verdict = ("passed", "green") if certificate.passed else ("failed", "red")
     kept = ""
-    if certificate.stored_dtype is not None:
+    if certificate.merged_cosine is not None:
         kept = (
+            f"; mean cosine {certificate.merged_cosine:.6f}, overlap {certificate.merged_overlap:.1%} with all patches "
+            "unmerged"
+        )
+    if certificate.stored_dtype is not None:
+        kept += (
             f"; stored as {certificate.stored_dtype}: mean cosine {certificate.stored_cosine:.6f}, "
             f"overlap {certificate.stored_overlap:.1%} with what was computed"
         )

@@ -39,7 +39,7 @@ class Drawing:
 
 
 def variants_of(
-    build: Callable[..., Extractor], whole: Extractor, layers: Sequence[int], precision: str
+    build: Callable[..., Extractor], whole: Extractor, layers: Sequence[int], merges: Sequence[int], precision: str
 ) -> Iterator[tuple[Cut, Extractor]]:
     """Make the extractors one by one, what has to be refused first; the whole model in fp32 is always among them."""
     from coldpress.probes import Cut
@@ -47,8 +47,9 @@ def variants_of(
     depth = whole.model.backbone.depth
     if max(layers, default=0) > depth:
         raise typer.BadParameter(f"--layers {max(layers)}: this model has {depth} blocks")
-    for number in sorted({number for number in layers if number < depth}, reverse=True):
-        cut = Cut(layers=number)
+    depths = [None, *sorted({number for number in layers if number < depth}, reverse=True)]
+    cuts = {Cut(number, merged) for number in depths for merged in (0, *merges)} - {Cut()}
+    for cut in sorted(cuts, key=lambda cut: (-cut.merge_tokens, depths.index(cut.layers))):
         yield cut, build(precision=precision, **asdict(cut))
     yield Cut(), whole
     if precision not in ("auto", "fp32"):
@@ -186,6 +187,8 @@ def _legend(compared: Comparison) -> list[str]:
         f"cosine, 10-NN: with all layers in fp32, on {count(whole.certificate.samples, 'item')}; fewer layers are"
         " another space",
     ]
+    if any(one.cut.merge_tokens for one in compared.variants):
+        lines.append("merged: patches of an image that each block merges into the most similar others")
     if whole.evaluation is not None:
         lines.append("change: in points of accuracy, on the same test items")
     return lines

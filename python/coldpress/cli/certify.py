@@ -48,6 +48,15 @@ def certify(
             rich_help_panel=_VARIANTS,
         ),
     ] = None,
+    merge_tokens: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Compare with a vision transformer whose blocks merge N patches each; may be repeated.",
+            rich_help_panel=_VARIANTS,
+        ),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +94,7 @@ def certify(
         ),
     ] = None,
     arch: options.Arch = None,
+    image_size: options.ImageSize = None,
     modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     text_column: options.TextColumn = None,
@@ -107,10 +117,10 @@ def certify(
     Tries every mode that may pay on this machine, or the one that is named. Exits 1 if none is close enough.
     [dim]embed[/] does the same on a sample of every run, and takes the fastest mode that passes.
 
-    With --layers or --labels it compares variants, fewer layers and coarser arithmetic, with the whole model in fp32:
-    speed, memory, neighbours kept and, with labels, accuracy.
+    With --layers, --merge-tokens or --labels it compares variants, fewer layers or patches and coarser arithmetic, with
+    the whole model in fp32: speed, memory, neighbours kept and, with labels, accuracy.
     """
-    compared = bool(layers) or labels is not None
+    compared = bool(layers or merge_tokens) or labels is not None
     if report is not None:
         _check_report(report, compared=compared)
     with loading(model):
@@ -124,6 +134,7 @@ def certify(
             threads=threads,
             modality=options.modality_of(model, modality, data, text_column, image_column, arch=arch),
             arch=arch,
+            image_size=options.image_size_of(image_size),
         )
         extractor = build(precision=precision.value)
     column = None if labels is None or is_label_file(labels) else labels
@@ -135,7 +146,7 @@ def certify(
     )
     if not compared:
         return _modes(extractor, items, samples)
-    variants = variants_of(build, extractor, layers or [], precision.value)
+    variants = variants_of(build, extractor, layers or [], merge_tokens or [], precision.value)
     most = probe_items or PROBED[extractor.modality]
     drawing = Drawing(labels, most, samples, test_size, seed)
     return compare(extractor, variants, items, drawing, report)
@@ -146,7 +157,7 @@ def _check_report(report: Path, *, compared: bool) -> None:
     from coldpress.report.figures import graph_objects
 
     if not compared:
-        raise typer.BadParameter("--report is a page of variants: give --labels or --layers")
+        raise typer.BadParameter("--report is a page of variants: give --labels, --layers or --merge-tokens")
     if not report.absolute().parent.is_dir():
         raise typer.BadParameter(f"--report {report}: there is no directory {report.parent}; make it first")
     graph_objects()
@@ -207,7 +218,7 @@ COMMAND = Command(
     position=2,
     examples=(
         "coldpress certify all-MiniLM-L6-v2 --data notes.txt",
-        "coldpress certify facebook/dinov2-small --data photos/ --samples 128",
+        "coldpress certify facebook/dinov2-small --data photos/ --merge-tokens 8 --merge-tokens 16",
         "coldpress certify all-MiniLM-L6-v2 --data reviews.csv --labels stars --layers 4 --layers 2 --report cost.html",
     ),
 )

@@ -61,6 +61,8 @@ def embed(
     ],
     arch: options.Arch = None,
     layers: options.Layers = None,
+    merge_tokens: options.MergeTokens = 0,
+    image_size: options.ImageSize = None,
     modality: options.ModalityOption = None,
     precision: options.PrecisionOption = options.Precision.AUTO,
     output: Annotated[
@@ -165,6 +167,8 @@ def embed(
                 modality=options.modality_of(name, modality, sources, text_column, image_column, arch=arch),
                 arch=arch,
                 layers=layers,
+                merge_tokens=merge_tokens,
+                image_size=options.image_size_of(image_size),
                 truncate_dim=truncate_dim,
                 pca=pca,
             )

@@ -5,7 +5,7 @@ from coldpress.engine.certificate import Trial, certify, require
 from coldpress.engine.compute import Computer, calibrated, open_device
 from coldpress.engine.fitting import fit_projection, stored_projection
 from coldpress.engine.options import RunOptions, default_workers, run_options
-from coldpress.engine.plan import parse_outputs
+from coldpress.engine.plan import check_merged, parse_outputs
 from coldpress.engine.precision import Choice, candidates, choose_layers, choose_precision
 from coldpress.engine.reduction import Reduction, check_reduction, pack
 from coldpress.engine.runner import Run, prepare_items
@@ -31,6 +31,7 @@ __all__ = [
     "calibrated",
     "candidates",
     "certify",
+    "check_merged",
     "check_reduction",
     "choose_layers",
     "choose_precision",

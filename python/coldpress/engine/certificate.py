@@ -2,6 +2,9 @@
 
 The reference is the same backbone with its fp32 weights and every op replaced by its plain-torch form. A run whose
 vectors stray too far is refused before the first shard is written; ``auto`` takes the fastest mode that passes.
+
+Fewer blocks and merged patches are another network, which the user asked for: the reference is of that one, so that the
+limits are those of the arithmetic. How far merging itself has moved the vectors is measured beside it, without limits.
 """
 
 from __future__ import annotations
@@ -28,14 +31,29 @@ MOST_ROWS = 1024
 _Matrix = npt.NDArray[np.floating[Any]]
 
 
-def certify(compute: Computer, sample: Sample, reference: Vectors | None = None) -> Certificate:
+@dataclass(frozen=True)
+class Yardstick:
+    """Vectors of the fp32 reference forward; where it merges patches, also of the one that keeps them all."""
+
+    exact: Vectors
+    unmerged: Vectors | None = None
+
+
+def yardstick(compute: Computer, sample: Sample) -> Yardstick:
+    """Compute what the vectors of a sample are measured by."""
+    merges = compute.backbone.merge_tokens > 0
+    unmerged = compute.reference(sample.exact, merged=False) if merges else None
+    return Yardstick(compute.reference(sample.exact), unmerged)
+
+
+def certify(compute: Computer, sample: Sample, reference: Yardstick | None = None) -> Certificate:
     """Compare the vectors of a sample with the reference forward; the first pooled output stands for all.
 
     Parameters
     ----------
     compute : what is certified.
     sample : items, at least one.
-    reference : of ``sample.exact``; without it, it is computed here.
+    reference : of the sample; without it, it is computed here.
 
     Returns
     -------
@@ -45,11 +63,12 @@ def certify(compute: Computer, sample: Sample, reference: Vectors | None = None)
     found = compute(sample.inputs)
     name = first_pooled(found)
     ours = thinned(found[name]).astype(np.float64)
-    exact = thinned((reference or compute.reference(sample.exact))[name]).astype(np.float64)
+    reference = reference or yardstick(compute, sample)
+    exact = thinned(reference.exact[name]).astype(np.float64)
     usable = np.isfinite(exact).all(axis=1)  # an item without a reference fails by itself, see finite_rows
     ours, exact = ours[usable], exact[usable]
     near = closeness(ours, exact)
-    return Certificate(
+    certificate = Certificate(
         precision=compute.precision,
         samples=len(ours),
         cosine_mean=round(near.cosine_mean, 7),
@@ -60,6 +79,9 @@ def certify(compute: Computer, sample: Sample, reference: Vectors | None = None)
         passed=near.cosine_mean >= MIN_COSINE_MEAN and near.overlap >= MIN_OVERLAP,
         layer_precision=dict(sorted(compute.layer_precision.items())),
     )
+    if reference.unmerged is None:
+        return certificate
+    return with_merging(certificate, ours, thinned(reference.unmerged[name]).astype(np.float64)[usable])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +108,12 @@ def thinned(vectors: Rows) -> npt.NDArray[np.float32]:
     return rows[:: -(-len(rows) // MOST_ROWS)] if len(rows) > MOST_ROWS else rows
 
 
+def with_merging(certificate: Certificate, ours: _Matrix, unmerged: _Matrix) -> Certificate:
+    """Add how close vectors (N, D) are to those that the network has without merging patches."""
+    near = closeness(ours, unmerged)
+    return replace(certificate, merged_cosine=round(near.cosine_mean, 7), merged_overlap=round(near.overlap, 4))
+
+
 def with_storage(certificate: Certificate, vectors: npt.NDArray[np.float32], dtype: str) -> Certificate:
     """Add what storing vectors (N, D) as `dtype` costs: mean cosine with what comes back, and neighbours kept."""
     back = decode(encode(vectors, dtype), dtype, vectors.shape[1]).astype(np.float64)
@@ -107,7 +135,7 @@ class Trial:
     items_per_s: float
 
 
-def try_mode(compute: Computer, sample: Sample, reference: Vectors | None = None) -> Trial:
+def try_mode(compute: Computer, sample: Sample, reference: Yardstick | None = None) -> Trial:
     """Certify a mode, and time it once it is warm; arguments of :func:`certify`."""
     certificate = certify(compute, sample, reference)
     return Trial(certificate.label, certificate, speed(compute, sample))

@@ -58,6 +58,21 @@ def parse_outputs(names: str, depth: int, dense: str | None = None) -> tuple[Out
     return tuple(outputs)
 
 
+def check_merged(tokens: int, outputs: Sequence[Output]) -> None:
+    """Refuse outputs that take single patches, where some of those are merged into others.
+
+    Raises
+    ------
+    ColdpressError
+        For patches or the last token.
+    """
+    for output in outputs if tokens else ():
+        if output.pooling in ("none", "last"):
+            raise ColdpressError(
+                f"output {output.name!r} and merge_tokens {tokens}: merged patches have no vectors of their own"
+            )
+
+
 def chunk_size(modality: Modality, outputs: Sequence[Output] = ()) -> int:
     """Items of a chunk."""
     dense = modality == "text" and any(output.dense for output in outputs)

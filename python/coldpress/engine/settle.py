@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from coldpress.engine.certificate import Trial, speed, try_mode
+from coldpress.engine.certificate import Trial, Yardstick, speed, try_mode, yardstick
 from coldpress.engine.compute import Computer
 from coldpress.engine.precision import Choice, choose_layers, choose_precision
 from coldpress.engine.sample import Sample
 from coldpress.engine.sensitivity import LayerCost, layer_costs
-from coldpress.engine.vectors import Vectors
 from coldpress.errors import StoreError
 from coldpress.models import Backbone
 from coldpress.store import EmbeddingStore
@@ -87,12 +86,12 @@ def attempts(candidates: Sequence[Choice], build: Build, sample: Sample) -> Iter
     candidates : modes, the fastest first and fp32 last.
     build : makes the computer of a choice.
     """
-    reference: Vectors | None = None
+    reference: Yardstick | None = None
     higher: Computer | None = None
     for number, choice in enumerate(candidates):
         compute, higher = higher or build(choice), None
         if reference is None:
-            reference = compute.reference(sample.exact)
+            reference = yardstick(compute, sample)
         plain = Attempt(choice, compute, try_mode(compute, sample, reference))
         yield plain
         if not plain.passed and number + 1 < len(candidates) and not compute.backbone.calibrated:
@@ -104,7 +103,7 @@ def attempts(candidates: Sequence[Choice], build: Build, sample: Sample) -> Iter
 
 
 def fewest_layers(
-    plain: Attempt, higher: Computer, costs: Mapping[str, LayerCost], sample: Sample, reference: Vectors
+    plain: Attempt, higher: Computer, costs: Mapping[str, LayerCost], sample: Sample, reference: Yardstick
 ) -> Attempt:
     """Try what failed with the worst layers in a `higher` mode: the fewest that make it pass, or all that may be."""
     ranked = worst_layers(costs)

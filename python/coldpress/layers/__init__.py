@@ -4,6 +4,7 @@ from coldpress.layers.attention import AttentionPool, Rotation, SelfAttention
 from coldpress.layers.conv import Conv2d, Padding, PixelConv2d, SeparableConv2d
 from coldpress.layers.embed import PatchEmbedding, interpolate_positions
 from coldpress.layers.linear import Linear
+from coldpress.layers.merging import Packing, TokenMerging
 from coldpress.layers.mlp import GatedMlp, Mlp
 from coldpress.layers.norm import GlobalResponseNorm, LayerNorm
 from coldpress.layers.transformer import PostNormBlock, PreNormBlock
@@ -16,6 +17,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "Mlp",
+    "Packing",
     "Padding",
     "PatchEmbedding",
     "PixelConv2d",
@@ -24,5 +26,6 @@ __all__ = [
     "Rotation",
     "SelfAttention",
     "SeparableConv2d",
+    "TokenMerging",
     "interpolate_positions",
 ]

@@ -41,22 +41,29 @@ class SelfAttention(nn.Module):
         rows: torch.Tensor | None = None,
         rotation: Rotation | None = None,
         bias: torch.Tensor | None = None,
+        key_bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Map tokens (T, D) of the sequences bounded by `cu_seqlens` to (T, D), or to (B, D): `rows`, one of each.
 
-        `bias` (H, 2 R + 1) is added to scores by distance, see :func:`coldpress.ops.varlen_attention`.
+        `bias` (H, 2 R + 1) is added to scores by distance, `key_bias` (T,) to those of each key, see
+        :func:`coldpress.ops.varlen_attention`.
         """
         everywhere = self.window == ops.EVERYWHERE and bias is None
         if rows is not None and everywhere and x.shape[1] % PANEL == 0:
-            mixed = self._mix_rows(x, cu_seqlens, rows, rotation)
+            mixed = self._mix_rows(x, cu_seqlens, rows, rotation, key_bias)
         else:
-            mixed = self._mix(x, cu_seqlens, rotation, bias)
+            mixed = self._mix(x, cu_seqlens, rotation, bias, key_bias)
             mixed = mixed if rows is None else mixed[rows]
         out: torch.Tensor = self.out(mixed)
         return out
 
     def _mix(
-        self, x: torch.Tensor, cu_seqlens: torch.Tensor, rotation: Rotation | None, bias: torch.Tensor | None
+        self,
+        x: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        rotation: Rotation | None,
+        bias: torch.Tensor | None,
+        key_bias: torch.Tensor | None,
     ) -> torch.Tensor:
         T, H = len(x), self.heads
         qkv = self.qkv(x).view(T, 3 * H, -1)
@@ -64,10 +71,25 @@ class SelfAttention(nn.Module):
             ops.rope_(qkv[:, : 2 * H], *rotation)
         q, k, v = qkv.view(T, 3, H, -1).unbind(1)
         words = self.qkv.quantized is not None
-        return ops.varlen_attention(q, k, v, cu_seqlens, scale=self.scale, words=words, window=self.window, bias=bias)
+        return ops.varlen_attention(
+            q,
+            k,
+            v,
+            cu_seqlens,
+            scale=self.scale,
+            words=words,
+            window=self.window,
+            bias=bias,
+            key_bias=key_bias,
+        )
 
     def _mix_rows(
-        self, x: torch.Tensor, cu_seqlens: torch.Tensor, rows: torch.Tensor, rotation: Rotation | None
+        self,
+        x: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        rows: torch.Tensor,
+        rotation: Rotation | None,
+        key_bias: torch.Tensor | None,
     ) -> torch.Tensor:
         D, H = x.shape[1], self.heads
         q = self.qkv.part(x[rows], 0, D).view(len(rows), H, -1)
@@ -78,7 +100,9 @@ class SelfAttention(nn.Module):
         k, v = kv.view(len(x), 2, H, -1).unbind(1)
         one_each = torch.arange(len(cu_seqlens), dtype=torch.int32, device=x.device)
         words = self.qkv.quantized is not None
-        return ops.varlen_attention(q, k, v, cu_seqlens, scale=self.scale, cu_seqlens_q=one_each, words=words)
+        return ops.varlen_attention(
+            q, k, v, cu_seqlens, scale=self.scale, cu_seqlens_q=one_each, words=words, key_bias=key_bias
+        )
 
     def residual(
         self,
@@ -90,6 +114,7 @@ class SelfAttention(nn.Module):
         rows: torch.Tensor | None = None,
         rotation: Rotation | None = None,
         bias: torch.Tensor | None = None,
+        key_bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return ``norm(x + self(x))``, or ``x + self(norm(x))``, of all tokens or of `rows` alone.
 
@@ -100,7 +125,7 @@ class SelfAttention(nn.Module):
         placed = rotation is not None or bias is not None or not self.fused
         alone = placed or rows is not None or len(cu_seqlens) <= torch.get_num_threads()
         if qkv is None or out is None or alone or qkv.packed.dtype != out.packed.dtype:
-            mix = partial(self, cu_seqlens=cu_seqlens, rows=rows, rotation=rotation, bias=bias)
+            mix = partial(self, cu_seqlens=cu_seqlens, rows=rows, rotation=rotation, bias=bias, key_bias=key_bias)
             return add_residual(x, mix, norm, norm_first=norm_first, rows=rows)
         return ops.attention_quantized(
             x,
@@ -113,6 +138,7 @@ class SelfAttention(nn.Module):
             scale=self.scale,
             norm=norm.args,
             norm_first=norm_first,
+            key_bias=key_bias,
         )
 
 
@@ -131,8 +157,8 @@ class AttentionPool(nn.Module):
         self.norm = LayerNorm(width, eps)
         self.mlp = Mlp(width, hidden, activation)
 
-    def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
-        """Map tokens (T, D) to (B, D)."""
+    def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor, key_bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Map tokens (T, D) to (B, D); `key_bias` (T,) is added to their scores."""
         B, D = len(cu_seqlens) - 1, x.shape[1]
         if D % PANEL:
             q, kv = self.qkv(self.probe)[:, :D], self.qkv(x)[:, D:]
@@ -142,7 +168,8 @@ class AttentionPool(nn.Module):
         q = q.view(1, self.heads, -1).expand(B, -1, -1).contiguous()
         one_each = torch.arange(B + 1, dtype=torch.int32, device=x.device)
         words = self.qkv.quantized is not None
-        pooled = self.out(
-            ops.varlen_attention(q, k, v, cu_seqlens, scale=self.scale, cu_seqlens_q=one_each, words=words)
+        mixed = ops.varlen_attention(
+            q, k, v, cu_seqlens, scale=self.scale, cu_seqlens_q=one_each, words=words, key_bias=key_bias
         )
+        pooled = self.out(mixed)
         return self.mlp.residual(pooled, self.norm, norm_first=True)

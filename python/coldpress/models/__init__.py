@@ -5,12 +5,14 @@ from coldpress.models.card import Card, read_card
 from coldpress.models.generic import from_module
 from coldpress.models.loading import load, modalities
 from coldpress.models.options import with_options
+from coldpress.models.variant import Variant
 
 __all__ = [
     "Backbone",
     "Calibration",
     "Card",
     "LoadedModel",
+    "Variant",
     "from_module",
     "load",
     "modalities",

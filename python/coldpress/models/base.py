@@ -44,6 +44,7 @@ class Backbone(nn.Module, ABC):
     batch_parallel : on a CPU, several threads may compute a batch each at once.
     prepared : the one it was prepared for.
     layer_precision : what some of its layers were prepared for instead, by name.
+    merge_tokens : patches that each block merges into others; 0 where it merges none.
     head : maps behind the pooling of the model's own vector, see :mod:`coldpress.models.heads`; it says its `width`.
     """
 
@@ -58,6 +59,7 @@ class Backbone(nn.Module, ABC):
     batch_parallel: bool = True
     prepared: str | None = None
     layer_precision: Mapping[str, str] = MappingProxyType({})
+    merge_tokens: int = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,6 +80,10 @@ class Backbone(nn.Module, ABC):
     def weight_bytes(self) -> int:
         """What its weights take in memory, in the precision that they are prepared for."""
         return sum(tensor.nbytes for tensor in chain(self.parameters(), self.buffers()))
+
+    def unmerged(self) -> Backbone:
+        """Return the same network with the same weights, all patches kept."""
+        return self
 
     def runnable(self) -> tuple[str, ...]:
         """Precisions whose packages are installed: those that ``auto`` may try."""

@@ -22,9 +22,11 @@ class ConvolutionalBackbone(Calibrated):
     """Turns the feature maps (B, height, width, C) of a family into one vector an image.
 
     `mean` is the average over the image, and `pooled` what the model itself makes of that; there is no class token.
+    `patches` are the cells of the final map, row by row, as they are before that.
     """
 
     modality = "image"
+    dense = "patches"
     pooling: ops.Pooling = "mean"
     normalize = False
     precisions: tuple[str, ...] = ("fp32", "int8")
@@ -41,7 +43,7 @@ class ConvolutionalBackbone(Calibrated):
         """Return the maps of the numbered layers, None the final one, of (B, height, width, 3) uint8."""
 
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
-        """Return each output as (B, D) float32."""
+        """Return each output as (B, D) float32, of patches (B * cells, D)."""
         assert isinstance(batch, ImageBatch)
         return self.vectors(batch.pixels, outputs, average)
 
@@ -55,7 +57,7 @@ class ConvolutionalBackbone(Calibrated):
                     f"output {output.name!r}: a convolutional network has no such token; use pooled or mean"
                 )
         maps = self.features(pixels, {output.layer for output in outputs})
-        vectors = {o.name: mean(maps[o.layer]) for o in outputs}
+        vectors = {o.name: maps[o.layer].flatten(0, 2) if o.dense else mean(maps[o.layer]) for o in outputs}
         final = {o.name for o in outputs if o.own}
         return {name: self.finish(vector) if name in final else vector for name, vector in vectors.items()}
 
@@ -65,7 +67,7 @@ class ConvolutionalBackbone(Calibrated):
 
 
 class _Traced(nn.Module):
-    """One image to a tuple of vectors in plain torch, the form in which other engines take a network."""
+    """One image to a tuple of (1, D) or (cells, D) in plain torch, the form in which other engines take a network."""
 
     def __init__(self, backbone: ConvolutionalBackbone, outputs: Sequence[Output]) -> None:
         super().__init__()

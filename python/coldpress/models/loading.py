@@ -8,7 +8,7 @@ import json
 import logging
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from coldpress.models.depth import first_blocks, is_kept
 from coldpress.models.directory import find_directory, find_file
 from coldpress.models.generic import from_transformers
 from coldpress.models.heads import with_head
+from coldpress.models.options import with_image_size
 from coldpress.models.prompts import prompts_of
 from coldpress.models.specs import (
     IMAGE_FILES,
@@ -34,6 +35,7 @@ from coldpress.models.specs import (
 )
 from coldpress.models.timm_files import named_architecture, read_timm_spec
 from coldpress.models.tokenizers import find_tokenizer
+from coldpress.models.variant import Variant, merging
 from coldpress.models.weights import assign, hash_tensors, normalise_names, read_tensors
 from coldpress.ops import Pooling
 from coldpress.types import ImageSpec, Modality, Spec
@@ -43,11 +45,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Weights:
-    """The file or directory that has them, whether their hash is wanted, and of how many blocks; None for all."""
+    """The file or directory that has them, whether their hash is wanted, and what becomes of their network."""
 
     at: Path
     hashed: bool
-    layers: int | None = None
+    variant: Variant
 
 
 @cache
@@ -95,7 +97,13 @@ def family_of(config: Mapping[str, Any]) -> ModuleType | None:
 
 
 def load(
-    model: str | Path, *, modality: Modality | None = None, arch: str | None = None, layers: int | None = None
+    model: str | Path,
+    *,
+    modality: Modality | None = None,
+    arch: str | None = None,
+    layers: int | None = None,
+    merge_tokens: int = 0,
+    image_size: int | Sequence[int] | None = None,
 ) -> LoadedModel:
     """Load a model directory, the packaged model or a hub id, natively where its family is known.
 
@@ -107,20 +115,22 @@ def load(
     arch : what the weights of a single file are: an architecture by timm's name, or a directory with everything of a
         model but its weights.
     layers : load only so many blocks of a transformer, from the first on; its final norm and pooling follow them.
+    merge_tokens : patches of an image that each block of a vision transformer merges into others; 0 for none.
+    image_size : side of a square, or height and width, of images; None is what the files say.
 
     Raises
     ------
     ModelError
         If the directory is incomplete, its weights do not fit its configuration, or it does not take what was asked
-        or has no such `layers`.
+        or has no such `layers`, cannot merge so many tokens, or take images of that size.
     MissingExtra
         If only transformers knows the architecture, and it is not installed.
     """
-    return _load(model, modality, arch, layers, hashed=True)
+    return _load(model, modality, arch, Variant(layers, merge_tokens, image_size), hashed=True)
 
 
 def _load(
-    model: str | Path, modality: Modality | None, arch: str | None, layers: int | None, *, hashed: bool
+    model: str | Path, modality: Modality | None, arch: str | None, variant: Variant, *, hashed: bool
 ) -> LoadedModel:
     """Load a model; without its hash where only the backbone is wanted: half the time."""
     directory = find_directory(model) if arch is None else Path(arch)
@@ -130,12 +140,14 @@ def _load(
         read_model_config(source, sentence) if arch is None or source.is_dir() else named_architecture(arch, family_of)
     )
     family = family_of(config)
-    weights = Weights(source if arch is None else find_file(model), hashed, layers)
-    if layers is not None and family is None:
-        raise ModelError(f"layers is {layers}, and {model} is run by transformers as a whole; leave layers out")
+    weights = Weights(source if arch is None else find_file(model), hashed, variant)
+    if family is None:
+        variant.refuse(f"{model} is run by transformers as a whole")
     spec = _read_spec(source, config, family, sentence, modality)
     if read_text := getattr(family, "read_text", None):
         config, spec = read_text(config, spec, source)
+    if variant.image_size is not None:
+        spec = with_image_size(spec, variant.image_size)
     loaded = (
         _load_native(family, source, config, spec, sentence, weights)
         if family
@@ -150,12 +162,12 @@ def _load(
         name=str(model),
         directory=source,
         prompts=prompts,
-        reload=partial(_backbone, model, modality, arch, layers),
+        reload=partial(_backbone, model, modality, arch, variant),
     )
 
 
-def _backbone(model: str | Path, modality: Modality | None, arch: str | None, layers: int | None) -> Backbone:
-    return _load(model, modality, arch, layers, hashed=False).backbone
+def _backbone(model: str | Path, modality: Modality | None, arch: str | None, variant: Variant) -> Backbone:
+    return _load(model, modality, arch, variant, hashed=False).backbone
 
 
 def modalities(model: str | Path) -> tuple[Modality, ...]:
@@ -240,9 +252,9 @@ def _load_native(
         pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source, family)
         config = family.read_config(raw, pooling, normalize=normalize)
     whole = config
-    if weights.layers is not None:
-        config = first_blocks(whole, weights.layers)
-    cut = {} if config == whole else {"layers": weights.layers}
+    if weights.variant.layers is not None:
+        config = first_blocks(whole, weights.variant.layers)
+    cut = {} if config == whole else {"layers": weights.variant.layers}
     checkpoint = read_tensors(weights.at, partial(is_kept, config=config) if cut else None)
     tensors = backbone_tensors(family, modality, checkpoint)
     digest = hash_tensors(tensors) if weights.hashed else ""
@@ -255,10 +267,12 @@ def _load_native(
         assign(backbone, family.weight_map(config), tensors)
     except ModelError as error:
         raise ModelError(f"{weights.at}: {error}") from None
+    merging(backbone, weights.variant.merge_tokens)
     alone = bool(cut) or not weights.hashed  # one tower cut short no longer meets the other
     space = None if alone else _shared_space(family, raw, checkpoint, {modality: digest})
     name = family.__name__.rsplit(".", 1)[-1]
-    described = {key: raw[key] for key in ("architecture",) if key in raw} | cut | family.describe(config)
+    merged = {"merge_tokens": backbone.merge_tokens} if backbone.merge_tokens else {}
+    described = {key: raw[key] for key in ("architecture",) if key in raw} | cut | merged | family.describe(config)
     return LoadedModel(backbone, spec, name, described, digest, str(source), space=space)
 
 

@@ -35,7 +35,10 @@ class Calibrated(Backbone):
 
     @abstractmethod
     def traceable(self, outputs: Sequence[Output]) -> nn.Module:
-        """Return a module in plain torch that maps pixels (height, width, 3) uint8 to one vector for each output."""
+        """Return a module in plain torch that maps pixels (height, width, 3) uint8 to a tensor for each output.
+
+        It has a vector, in any shape, or of a dense output the rows (n, D) of the image.
+        """
 
     def runnable(self) -> tuple[str, ...]:
         """Precisions whose packages are installed."""
@@ -58,7 +61,7 @@ class QuantizedNetwork(Backbone):
 
     Parameters
     ----------
-    network : maps pixels (height, width, 3) uint8 to one vector for each of `outputs`.
+    network : maps pixels (height, width, 3) uint8 to a tensor for each of `outputs`, see :meth:`Calibrated.traceable`.
     like : what it computes in fp32; width, pooling and so on are its.
     """
 
@@ -69,7 +72,7 @@ class QuantizedNetwork(Backbone):
     def __init__(self, network: nn.Module, like: Backbone, outputs: Sequence[Output], calibration: Calibration) -> None:
         super().__init__()
         self.modality, self.width, self.depth = like.modality, like.width, like.depth
-        self.pooling, self.normalize = like.pooling, like.normalize
+        self.pooling, self.normalize, self.dense = like.pooling, like.normalize, like.dense
         self.network, self.names, self.calibration = network, [output.name for output in outputs], calibration
         self.prepared = "int8"
         self._compiled: tuple[int, Any] | None = None
@@ -81,20 +84,21 @@ class QuantizedNetwork(Backbone):
         return self._weight_bytes
 
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
-        """Return each output as (B, D) float32."""
+        """Return each output as (B, D) float32, the rows of all images one below the other where it is dense."""
         if not isinstance(batch, ImageBatch) or [output.name for output in outputs] != self.names:
             raise ModelError(f"this network was compiled for images and {', '.join(self.names)}")
         rows: list[list[npt.NDArray[np.float32]]] = [[] for _ in batch.pixels]
 
         def keep(request: Any, item: int) -> None:
-            rows[item] = [np.array(tensor.data).reshape(-1) for tensor in request.output_tensors]
+            found = [np.array(tensor.data) for tensor in request.output_tensors]
+            rows[item] = [a if o.dense else a.reshape(1, -1) for a, o in zip(found, outputs, strict=True)]
 
         queue = self._queue(torch.get_num_threads(), batch.pixels[0])
         queue.set_callback(keep)
         for i, pixels in enumerate(batch.pixels):
             queue.start_async({0: pixels.numpy()}, i)
         queue.wait_all()
-        return {name: torch.from_numpy(np.stack([row[k] for row in rows])) for k, name in enumerate(self.names)}
+        return {name: torch.from_numpy(np.concatenate([row[k] for row in rows])) for k, name in enumerate(self.names)}
 
     def _queue(self, threads: int, example: torch.Tensor) -> Any:
         if self._compiled is None or self._compiled[0] != threads:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -22,12 +22,14 @@ from coldpress.layers import (
     AttentionPool,
     LayerNorm,
     Linear,
+    Packing,
     PatchEmbedding,
     PreNormBlock,
     Rotation,
+    TokenMerging,
     interpolate_positions,
 )
-from coldpress.models.base import Backbone, WeightMap, pool_tokens, run_blocks
+from coldpress.models.base import Backbone, WeightMap, copy_sharing_tensors, pool_tokens, run_blocks
 from coldpress.models.names import required
 from coldpress.models.tensor_names import BlockNames, adapt_blocks, fused_gate_shapes, map_blocks, map_modules, tensor
 from coldpress.models.weights import expect_shapes
@@ -132,6 +134,7 @@ class VisionTower(Backbone):
             )
             for _ in range(config.depth)
         )
+        self.merging: nn.ModuleList | None = None
         self.norm = LayerNorm(D, config.eps)
         self.pool = (
             AttentionPool(D, config.heads, config.hidden, config.activation, config.eps)
@@ -152,16 +155,29 @@ class VisionTower(Backbone):
         B = len(batch)
         if self.stem_norm is not None:
             x = self.stem_norm(x)
+        packings = [Packing(cu_seqlens, None if self.merging is None else cu_seqlens.new_ones(len(x)))]
         rotation: Rotation | None = (self.cos.repeat(B, 1), self.sin.repeat(B, 1)) if len(self.cos) else None
 
         def block(i: int, x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
-            out: torch.Tensor = self.blocks[i](x, cu_seqlens, rows, rotation)
+            out, packing = self._run_block(i, x, packings[i], rows, rotation)
+            packings.append(packing)
             return out
 
         layers = run_blocks(self, x, cu_seqlens, outputs, block)
         if None in layers and not self.config.pool_first:
             layers[None] = self.norm(layers[None])
-        return {o.name: self._vector(layers[o.layer], cu_seqlens, o) for o in outputs}
+        return {o.name: self._vector(layers[o.layer], packings[o.layer or -1], o) for o in outputs}
+
+    def _run_block(
+        self, i: int, x: torch.Tensor, packing: Packing, rows: torch.Tensor | None, rotation: Rotation | None
+    ) -> tuple[torch.Tensor, Packing]:
+        """Map tokens to those of the next block. `rows` stands for the first of each image where patches are merged."""
+        block = self.blocks[i]
+        if self.merging is None:
+            return block(x, packing.cu_seqlens, rows, rotation), packing
+        firsts = None if rows is None else packing.cu_seqlens[:-1].long()
+        merged: tuple[torch.Tensor, Packing] = self.merging[i](block, x, packing, firsts)
+        return merged
 
     def _embed(self, batch: ImageBatch | MixedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens of all images one after the other, and where each begins."""
@@ -171,16 +187,62 @@ class VisionTower(Backbone):
         x, B = self.embed(batch.pixels), len(batch)
         return x, torch.arange(B + 1, dtype=torch.int32, device=x.device) * (len(x) // max(B, 1))
 
-    def _vector(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor, output: Output) -> torch.Tensor:
-        if not output.own:
-            return pool_tokens(tokens, cu_seqlens, output, self, self.config.prefix)
-        if self.pool is None:
-            pooled = pool_tokens(tokens, cu_seqlens, output, self, self.config.prefix)
+    def _vector(self, tokens: torch.Tensor, packing: Packing, output: Output) -> torch.Tensor:
+        cu_seqlens, sizes = packing.cu_seqlens, packing.sizes
+        if output.own and self.pool is not None:
+            bias = None if sizes is None or self.merging is None else cast(TokenMerging, self.merging[0]).bias(sizes)
+            pooled: torch.Tensor = self.pool(tokens, cu_seqlens, bias)
         else:
-            pooled = self.pool(tokens, cu_seqlens)
+            pooling = self.pooling if output.pooling == "model" else output.pooling
+            if sizes is not None and pooling == "mean":
+                tokens = tokens * self._weights(sizes, len(cu_seqlens) - 1).unsqueeze(1)
+            pooled = pool_tokens(tokens, cu_seqlens, output, self, self.config.prefix)
+        if not output.own:
+            return pooled
         if self.config.pool_first:
             pooled = self.norm(pooled)
-        return pooled if self.projection is None else self.projection(pooled)
+        return pooled if self.projection is None else cast(torch.Tensor, self.projection(pooled))
+
+    def _weights(self, sizes: torch.Tensor, B: int) -> torch.Tensor:
+        """What tokens of sizes (T,) weigh in a mean over those of an image; 1 each where none were merged."""
+        left = len(sizes) // max(B, 1) - self.config.prefix
+        return sizes.float() * (left / self.patches)
+
+    @property
+    def patches(self) -> int:
+        """Of an image, where all have one size."""
+        return self.embed.grid[0] * self.embed.grid[1]
+
+    def merge(self, tokens: int) -> None:
+        """From now on each block merges so many patches, or half of them where there are fewer; called once, unpacked.
+
+        Raises
+        ------
+        ModelError
+            If images differ in size, the place of a patch is not in its values, or nothing would be left.
+        """
+        if self.config.positions != "learned":
+            kind = "keep their shapes" if self.config.positions == "flexible" else "know their place by rotation"
+            raise ModelError(f"merge_tokens is {tokens}, and the patches of this network {kind}; leave it out")
+        most = (self.patches - 1) // self.depth
+        if not 1 <= tokens <= most:
+            raise ModelError(
+                f"merge_tokens is {tokens}, expected 1 to {most}: an image has {self.patches} patches for {self.depth} "
+                "blocks to merge"
+            )
+        left, merging = self.patches, []
+        for block in self.blocks:
+            merged = min(tokens, left // 2)
+            attention = cast(PreNormBlock, block).attention
+            merging.append(TokenMerging(attention, self.config.prefix, merged, self.patches))
+            left -= merged
+        self.merging, self.merge_tokens = nn.ModuleList(merging), tokens
+
+    def unmerged(self) -> VisionTower:
+        """Return the same network with the same weights, all patches kept."""
+        made = copy_sharing_tensors(self)
+        made.merging, made.merge_tokens = None, 0
+        return made
 
     def dim(self, output: Output) -> int:
         """Return D of an output; the model's own vector may be projected."""
@@ -202,8 +264,8 @@ def _grid(config: VisionConfig, spec: ImageSpec) -> tuple[int, int]:
         return side, side
     if spec.size is None or min(spec.size) < config.patch:
         raise ModelError(
-            f"preprocessor_config.json makes images of {spec.size or 'varying size'}; "
-            f"expected a fixed size from the patch size {config.patch} on: give it a crop_size or a height and width"
+            f"preprocessing makes images of {spec.size or 'varying size'}, expected a fixed size from the patch size "
+            f"{config.patch} on: give image_size, or in preprocessor_config.json a crop_size or a height and width"
         )
     return spec.size[0] // config.patch, spec.size[1] // config.patch
 

@@ -10,6 +10,7 @@ from coldpress.ops.layer_norm import add_layer_norm, layer_norm
 from coldpress.ops.linear import Activation, linear, pack_weight, unpack_weight
 from coldpress.ops.linear_quantized import QuantizedWeight, linear_quantized, quantize_weight
 from coldpress.ops.max_pool2d import max_pool2d
+from coldpress.ops.merge_tokens import merge_tokens
 from coldpress.ops.mlp_quantized import mlp_quantized
 from coldpress.ops.pad_pixels import pad_pixels
 from coldpress.ops.patchify import patchify
@@ -41,6 +42,7 @@ __all__ = [
     "linear",
     "linear_quantized",
     "max_pool2d",
+    "merge_tokens",
     "mlp_quantized",
     "op_names",
     "pack_conv_weight",

@@ -35,12 +35,13 @@ def attention_quantized_reference(
     norm_bias: torch.Tensor,
     eps: float,
     norm_first: bool,
+    key_bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Plain torch."""
     inputs = layer_norm_reference(x, norm_weight, norm_bias, eps) if norm_first else x
     projected = linear_quantized_reference(inputs, qkv, qkv_columns, qkv_bias, "none")
     q, k, v = projected.view(len(x), 3, heads, -1).unbind(1)
-    mixed = varlen_attention_reference(q, k, v, cu_seqlens, cu_seqlens, scale, words=True)
+    mixed = varlen_attention_reference(q, k, v, cu_seqlens, cu_seqlens, scale, words=True, key_bias=key_bias)
     summed = linear_quantized_reference(mixed, out, out_columns, out_bias, "none") + x
     return summed if norm_first else layer_norm_reference(summed, norm_weight, norm_bias, eps)
 
@@ -48,7 +49,7 @@ def attention_quantized_reference(
 _attention_quantized = define(
     "attention_quantized(Tensor x, Tensor cu_seqlens, int heads, float scale, Tensor qkv, Tensor qkv_columns, "
     "Tensor qkv_bias, Tensor out, Tensor out_columns, Tensor out_bias, Tensor norm_weight, Tensor norm_bias, "
-    "float eps, bool norm_first) -> Tensor",
+    "float eps, bool norm_first, Tensor? key_bias=None) -> Tensor",
     reference=attention_quantized_reference,
     fake=lambda x, *rest: torch.empty_like(x),
 )
@@ -71,6 +72,7 @@ def attention_quantized(
     scale: float,
     norm: tuple[torch.Tensor, torch.Tensor, float],
     norm_first: bool,
+    key_bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return ``norm(x + f(x))``, or ``x + f(norm(x))``, f being multi-head self-attention.
 
@@ -84,6 +86,7 @@ def attention_quantized(
     scale : factor on the scores, usually ``(D / H) ** -0.5``.
     norm : weight (D,), bias (D,) and epsilon of the layer normalisation.
     norm_first : whether it stands in front of f.
+    key_bias : (T,) float32, added to every score of a key.
 
     Returns
     -------
@@ -109,8 +112,10 @@ def attention_quantized(
             f"attention_quantized: got qkv_bias {tuple(qkv_bias.shape)}, out_bias {tuple(out_bias.shape)}, "
             f"norm {tuple(norm[0].shape)}, {tuple(norm[1].shape)}; expected ({3 * D},) and ({D},) three times"
         )
+    if key_bias is not None and key_bias.shape != (len(x),):
+        raise ValueError(f"attention_quantized: got key_bias {tuple(key_bias.shape)}, expected ({len(x)},)")
     check_quantized("attention_quantized: qkv", D, qkv, qkv_bias, "none")
     check_quantized("attention_quantized: out", D, out, out_bias, "none")
     check_alike("attention_quantized", qkv, out)
-    args = (x, cu_seqlens, heads, scale, *qkv, qkv_bias, *out, out_bias, *norm, norm_first)
+    args = (x, cu_seqlens, heads, scale, *qkv, qkv_bias, *out, out_bias, *norm, norm_first, key_bias)
     return _attention_quantized(*args)  # type: ignore[no-any-return]

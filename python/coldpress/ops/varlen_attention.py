@@ -4,7 +4,7 @@ In fp32, or with both of its products on 16-bit integers: keys and values quanti
 2047 steps either side of zero), the scales of the keys taken into the queries, those per token (4095), probabilities to
 8192 steps of the greatest. Sums are exact, so a sequence keeps its bits in any company.
 
-A window keeps a query from keys far from it, and a bias by distance is added to scores.
+A window keeps a query from keys far from it; a bias by distance and a bias of each key are added to scores.
 
 Source: Vaswani et al., *Attention Is All You Need* (2017), https://arxiv.org/abs/1706.03762; windows as in Beltagy et
 al., *Longformer* (2020), https://arxiv.org/abs/2004.05150; biases as in Raffel et al., *T5* (2019),
@@ -38,6 +38,7 @@ def varlen_attention_reference(
     bias: torch.Tensor | None = None,
     left: int = -1,
     right: int = -1,
+    key_bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Plain torch, one sequence after the other."""
     out = q.new_empty(q.shape)
@@ -47,6 +48,9 @@ def varlen_attention_reference(
         q1 = q[first:last].transpose(0, 1).unsqueeze(0)
         k1, v1 = (t[begin:end].transpose(0, 1).unsqueeze(0) for t in (k, v))
         added = None if bias is None and (left, right) == EVERYWHERE else _added(bias, (left, right), end - begin, q)
+        if key_bias is not None:
+            of_keys = key_bias[begin:end].to(q.dtype).expand(1, last - first, -1)
+            added = of_keys if added is None else added + of_keys
         out[first:last] = attend(q1, k1, v1, attn_mask=added, scale=scale)[0].transpose(0, 1)
     return out.flatten(1)
 
@@ -89,7 +93,7 @@ def _fake(q: torch.Tensor, *rest: object) -> torch.Tensor:
 
 _varlen_attention = define(
     "varlen_attention(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens, Tensor cu_seqlens_q, float scale, bool words, "
-    "Tensor? bias=None, int left=-1, int right=-1) -> Tensor",
+    "Tensor? bias=None, int left=-1, int right=-1, Tensor? key_bias=None) -> Tensor",
     reference=varlen_attention_reference,
     fake=_fake,
 )
@@ -106,8 +110,9 @@ def varlen_attention(
     words: bool = False,
     window: Window = EVERYWHERE,
     bias: torch.Tensor | None = None,
+    key_bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return ``softmax(q k^T scale + bias) v`` for each head and sequence.
+    """Return ``softmax(q k^T scale + bias + key_bias) v`` for each head and sequence.
 
     Parameters
     ----------
@@ -120,6 +125,7 @@ def varlen_attention(
     window : how many tokens to the left and to the right of itself a query sees, -1 for all.
     bias : (H, 2 R + 1) float32, added to a score by distance: ``bias[h, R + i - j]`` for query i and key j of a
         sequence, which has R + 1 tokens at most. With a bias or a window every token is a query.
+    key_bias : (T,) float32, added to every score of a key.
 
     Returns
     -------
@@ -137,6 +143,8 @@ def varlen_attention(
         )
     if bias is not None and (bias.dim() != 2 or len(bias) != q.shape[1] or bias.shape[1] % 2 == 0):
         raise ValueError(f"varlen_attention: got bias {tuple(bias.shape)}, expected ({q.shape[1]}, an odd number)")
+    if key_bias is not None and key_bias.shape != (len(k),):
+        raise ValueError(f"varlen_attention: got key_bias {tuple(key_bias.shape)}, expected ({len(k)},)")
     ends = cu_seqlens if cu_seqlens_q is None else cu_seqlens_q
     fit = q.dim() == 3 and k.shape == v.shape and q.shape[1:] == k.shape[1:] and cu_seqlens.dim() == 1
     if cu_seqlens_q is None:
@@ -147,4 +155,5 @@ def varlen_attention(
             f"cu_seqlens {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}, for queries {ends.dtype} {tuple(ends.shape)}; "
             "expected (T, H, D) three times, int32 (B + 1,)"
         )
-    return _varlen_attention(q, k, v, cu_seqlens, ends, scale, words, bias, *window)  # type: ignore[no-any-return]
+    args = (q, k, v, cu_seqlens, ends, scale, words, bias, *window, key_bias)
+    return _varlen_attention(*args)  # type: ignore[no-any-return]

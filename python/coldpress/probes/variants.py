@@ -1,4 +1,4 @@
-"""Variants of a model side by side: what fewer blocks and coarser arithmetic cost, and what they bring."""
+"""Variants of a model side by side: what fewer blocks or patches and coarser arithmetic cost, and what they bring."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ class Cut:
     Attributes
     ----------
     layers : blocks that run, from the first on; None for all.
+    merge_tokens : patches of an image that each block merges into others.
     """
 
     layers: int | None = None
+    merge_tokens: int = 0
 
     @property
     def same_space(self) -> bool:
@@ -28,7 +30,8 @@ class Cut:
         return self.layers is None
 
     def __str__(self) -> str:
-        return "all layers" if self.layers is None else f"{self.layers} layer{'s' * (self.layers > 1)}"
+        layers = "all layers" if self.layers is None else f"{self.layers} layer{'s' * (self.layers > 1)}"
+        return f"{layers}, {self.merge_tokens} merged" if self.merge_tokens else layers
 
 
 @dataclass(frozen=True, slots=True)

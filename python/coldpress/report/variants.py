@@ -37,14 +37,17 @@ def write_variants(path: Path, model: str, compared: Comparison, drawn: Drawn | 
 def _lead(compared: Comparison, drawn: Drawn | None) -> str:
     whole = compared.variants[0]
     if drawn is None:
-        return (
-            f"Fewer layers and coarser arithmetic against the whole model in fp32: {whole.certificate.samples} items."
-        )
+        return f"{_what(compared)} against the whole model in fp32: {whole.certificate.samples} items."
     return (
-        "Fewer layers and coarser arithmetic against the whole model in fp32: a linear probe on the vectors of each, "
+        f"{_what(compared)} against the whole model in fp32: a linear probe on the vectors of each, "
         f"trained on {compared.train_items:,} items and tested on {compared.test_items:,} others, the same for all. "
         f"{len(drawn.items):,} items of {drawn.labelled:,} with a label, of {drawn.read:,} read."
     )
+
+
+def _what(compared: Comparison) -> str:
+    merging = any(one.cut.merge_tokens for one in compared.variants)
+    return f"Fewer layers{', merged patches' if merging else ''} and coarser arithmetic"
 
 
 def _name(variant: Variant) -> str:

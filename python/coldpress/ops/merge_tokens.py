@@ -1,0 +1,108 @@
+"""The most similar patches of each image become one: bipartite soft matching.
+
+Every second patch, from the second on, looks for the one among the others whose key has the greatest cosine with its
+own; the pairs with the greatest cosines of an image are merged, of equal ones the first. A patch that received others
+is their average, each weighing as much as the patches it stands for. What is left keeps its order.
+
+Source: Bolya et al., *Token Merging: Your ViT But Faster* (ICLR 2023), https://arxiv.org/abs/2210.09461, written from
+the paper.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch.nn import functional as F
+
+from coldpress.ops._define import define
+
+_UNLIKE = -2.0  # below every cosine: what a key that is not a number has
+
+
+def merge_tokens_reference(
+    x: torch.Tensor, keys: torch.Tensor, sizes: torch.Tensor, cu_seqlens: torch.Tensor, prefix: int, merged: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Plain torch, one image after the other."""
+    parts = []
+    for begin, end in itertools.pairwise(cu_seqlens.tolist()):
+        image = slice(begin, end)
+        parts.append(_merge_image(x[image], keys[begin + prefix : end], sizes[image], prefix, merged))
+    if not parts:
+        return x.clone(), sizes.clone()
+    rows, counts = zip(*parts, strict=True)
+    return torch.cat(rows), torch.cat(counts)
+
+
+def _merge_image(
+    x: torch.Tensor, keys: torch.Tensor, sizes: torch.Tensor, prefix: int, merged: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if not merged:
+        return x.clone(), sizes.clone()
+    senders = torch.arange(prefix + 1, len(x), 2, device=x.device)
+    units = F.normalize(keys, dim=1, eps=1e-12)
+    best, nearest = (units[1::2] @ units[::2].T).nan_to_num(nan=_UNLIKE).max(dim=1)
+    sent = best.argsort(descending=True, stable=True)[:merged].sort().values
+    sources, targets = senders[sent], prefix + 2 * nearest[sent]
+    weights = sizes.to(x.dtype).unsqueeze(1)
+    sums = (x * weights).index_add(0, targets, x[sources] * weights[sources])
+    counts = sizes.index_add(0, targets, sizes[sources])
+    rows = torch.where((counts > sizes).unsqueeze(1), sums / counts.unsqueeze(1), x)
+    kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    kept[sources] = False
+    return rows[kept], counts[kept]
+
+
+def _fake(
+    x: torch.Tensor, keys: torch.Tensor, sizes: torch.Tensor, cu_seqlens: torch.Tensor, prefix: int, merged: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    left = x.shape[0] - merged * (cu_seqlens.shape[0] - 1)
+    return x.new_empty(left, x.shape[1]), sizes.new_empty(left)
+
+
+_merge_tokens = define(
+    "merge_tokens(Tensor x, Tensor keys, Tensor sizes, Tensor cu_seqlens, int prefix, int merged) -> (Tensor, Tensor)",
+    reference=merge_tokens_reference,
+    fake=_fake,
+)
+
+
+def merge_tokens(
+    x: torch.Tensor,
+    keys: torch.Tensor,
+    sizes: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    *,
+    prefix: int,
+    merged: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Merge `merged` patches of each image into others.
+
+    Parameters
+    ----------
+    x : (T, D) float32, contiguous: the tokens of all images one after the other.
+    keys : (T, W) float32, contiguous: what tokens are compared by.
+    sizes : (T,) int32: how many patches each token stands for.
+    cu_seqlens : (B + 1,) int32, image b is tokens ``cu_seqlens[b]:cu_seqlens[b + 1]``.
+    prefix : tokens in front of the patches of each image, left as they are.
+    merged : how many patches of each image go into others, at most half of them.
+
+    Returns
+    -------
+    The tokens that are left, (T - B * merged, D), and their sizes. An image depends on itself alone, bit for bit.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        If the shapes do not fit, or an image has less than ``prefix + 2 * merged`` tokens.
+    """
+    fit = x.dim() == keys.dim() == 2 and len(x) == len(keys) and sizes.shape == (len(x),)
+    if not fit or sizes.dtype != torch.int32 or cu_seqlens.dtype != torch.int32 or cu_seqlens.dim() != 1:
+        raise ValueError(
+            f"merge_tokens: got x {tuple(x.shape)}, keys {tuple(keys.shape)}, sizes {sizes.dtype} "
+            f"{tuple(sizes.shape)}, cu_seqlens {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}; "
+            "expected (T, D), (T, W), int32 (T,), int32 (B + 1,)"
+        )
+    if prefix < 0 or merged < 0:
+        raise ValueError(f"merge_tokens: got prefix {prefix}, merged {merged}; expected 0 or more")
+    return _merge_tokens(x, keys, sizes, cu_seqlens, prefix, merged)  # type: ignore[no-any-return]
