@@ -52,6 +52,8 @@ class Extractor:
         faster, another space. The certificate compares with the fp32 forward that merges too, and says besides how
         close the vectors are to those of all patches. Not for outputs ``patches`` and ``last``.
     image_size : side of a square, or (height, width), instead of the model's own; positions are resampled as upstream.
+        ``native`` lets a vision transformer see every image in its own shape, with at most as many patches as in the
+        model's own size, ``native:N`` with N at most.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too.
     threads : CPU threads while computing; None leaves torch's setting.
@@ -91,7 +93,7 @@ class Extractor:
         pca: int | Projection | None = None,
         layers: int | None = None,
         merge_tokens: int = 0,
-        image_size: int | Sequence[int] | None = None,
+        image_size: int | Sequence[int] | str | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self._source = model

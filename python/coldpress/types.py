@@ -193,6 +193,11 @@ class ImageSpec:
         return None
 
     @property
+    def keeps_shape(self) -> bool:
+        """Whether an output image is as wide, for its height, as the input."""
+        return self.resize is not None and self.resize[0] == "patches"
+
+    @property
     def scale_shift(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """The same values as ``pixel * scale + shift``: one multiply-add a pixel."""
         (m0, m1, m2), (s0, s1, s2) = self.mean, self.std

@@ -159,4 +159,7 @@ def test_images_of_another_size(cli: Cli, folder: Path, tiny_vit: Path, tmp_path
     assert cli("certify", tiny_vit, "--data", folder, "--image-size", 48, "--json").json["passed"]
     wrong = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "none", "--image-size", "24:40")
     assert wrong.code == 2
-    assert "expected a number or HEIGHTxWIDTH" in wrong.err
+    assert "HEIGHTxWIDTH, native or native:N" in " ".join(wrong.err.replace("│", " ").split())
+    kept = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "kept", "--image-size", "native:20")
+    assert kept.code == 0
+    assert EmbeddingStore(tmp_path / "kept").fingerprint.fields["preprocessing"]["resize"][2] == 20

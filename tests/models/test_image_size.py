@@ -36,6 +36,7 @@ from coldpress import EmbeddingStore, Extractor, VectorIndex, models
 from coldpress.cli._extractors import extractor_for
 from coldpress.errors import ModelError
 from coldpress.models.options import with_image_size
+from coldpress.preprocess.resize import fit_patches
 from coldpress.types import ImageSpec
 
 PHOTOS = [
@@ -112,9 +113,9 @@ def spec(resize: tuple[Any, ...] | None, crop: tuple[int, int] | None) -> ImageS
     ],
 )
 def test_what_becomes_of_resizing_and_cropping(before: ImageSpec, size: Any, after: ImageSpec) -> None:
-    assert with_image_size(before, size) == after
+    assert with_image_size(before, size, 16) == after
     if before.size is not None:
-        assert with_image_size(before, before.size) == before
+        assert with_image_size(before, before.size, 16) == before
 
 
 def test_it_is_another_space_and_a_store_finds_it_again(tmp_path: Path) -> None:
@@ -127,6 +128,36 @@ def test_it_is_another_space_and_a_store_finds_it_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.embed(PHOTOS), np.asarray(store.embeddings))
 
 
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "resnet"])
+def test_images_in_their_own_shapes_are_upstream_at_the_size_of_each(name: str, tmp_path: Path) -> None:
+    model = saved(name, tmp_path, processor())
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    expected = []
+    for photo in PHOTOS:
+        height, width = fit_patches(photo.height, photo.width, 8, 24)
+        resized = np.array(photo.resize((width, height), Image.Resampling.BICUBIC))
+        pixels = (torch.from_numpy(resized).permute(2, 0, 1) / 255 - mean) / std
+        expected.append(upstream_vector(model, pixels[None], name))
+    extractor = Extractor(tmp_path, precision="fp32", image_size="native:24")
+    ours, wanted = extractor.embed(PHOTOS), torch.cat(expected)
+    np.testing.assert_allclose(ours, wanted, rtol=2e-5, atol=2e-5 * float(wanted.abs().max()))
+    for i, photo in enumerate(PHOTOS):
+        np.testing.assert_array_equal(extractor.embed([photo])[0], ours[i])
+
+
+def test_own_shapes_have_as_many_patches_as_the_size_before(tmp_path: Path) -> None:
+    saved("dinov2", tmp_path, processor())
+    draw = np.random.default_rng(3)
+    wide, tall = (draw.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((16, 64), (64, 16)))
+    store = Extractor(tmp_path, precision="int16", image_size="native", output="patches").embed_to(
+        tmp_path / "store", [wide, tall], dtype="float32"
+    )
+    assert store.fingerprint.fields["preprocessing"]["resize"] == ["patches", 8, 16]
+    assert [len(store.output("patches")[row]) for row in (0, 1)] == [16, 16]  # 2 by 8 and 8 by 2 of 4 by 4
+    assert with_image_size(spec(("patches", 16, 256), None), "native:100", 16).resize == ("patches", 16, 100)
+    assert with_image_size(spec(("patches", 16, 256), None), "native", 16).resize == ("patches", 16, 256)
+
+
 def test_sizes_that_cannot_be_are_refused(tmp_path: Path, minilm: Path) -> None:
     saved("vit", tmp_path, processor())
     with pytest.raises(ModelError, match=r"images of \(7, 40\), expected a fixed size from the patch size 8 on"):
@@ -134,9 +165,16 @@ def test_sizes_that_cannot_be_are_refused(tmp_path: Path, minilm: Path) -> None:
     for size, shown in ((0, "0x0"), ((1, 2, 3), "1x2x3"), ((-8, 8), "-8x8")):
         with pytest.raises(ModelError, match=f"image_size is {shown}, expected the side of a square, or height"):
             Extractor(tmp_path, image_size=size)
-    with pytest.raises(ModelError, match="image_size is 64x64, and this network takes texts"):
+    with pytest.raises(ModelError, match="image_size is 64, and this network takes texts"):
         Extractor(minilm, image_size=64)
     with pytest.raises(ModelError, match="takes images that keep their shapes"):
-        with_image_size(spec(("patches", 16, 256), None), 64)
+        with_image_size(spec(("patches", 16, 256), None), 64, 16)
+    with pytest.raises(ModelError, match="expected a side, a height and a width, native or native:N"):
+        Extractor(tmp_path, image_size="native:0")
+    with pytest.raises(ModelError, match="merge_tokens is 2, and the patches of this network are of images that keep"):
+        Extractor(tmp_path, image_size="native", merge_tokens=2)
+    saved("resnet", tmp_path / "resnet", processor())
+    with pytest.raises(ModelError, match="this network is convolutional"):
+        Extractor(tmp_path / "resnet", image_size="native")
     with pytest.raises(ModelError, match=r"image_size is 64, and .* is a module as a whole"):
         Extractor(models.load(tmp_path), image_size=64)

@@ -129,8 +129,9 @@ MergeTokens = Annotated[
 ImageSize = Annotated[
     str | None,
     typer.Option(
-        metavar="N|HxW",
-        help="Side, or height and width, of the images that the network sees. [dim]Default: the model's own.[/]",
+        metavar="N|HxW|native[:N]",
+        help="Side, or height and width, of the images that the network sees; or every image in its own shape, with at "
+        "most N patches. [dim]Default: the model's own size.[/]",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -172,13 +173,13 @@ def columns(
     return Columns(text=text, image=image, key=key, label=label, metadata="*" if "*" in kept else kept)
 
 
-def image_size_of(value: str | None) -> int | tuple[int, int] | None:
-    """Read ``224`` or ``224x320``."""
-    if value is None:
-        return None
+def image_size_of(value: str | None) -> int | tuple[int, int] | str | None:
+    """Read ``224`` or ``224x320``; ``native`` is for the model to read."""
+    if value is None or value.startswith("native"):
+        return value
     sides = re.fullmatch(r"(\d+)(?:x(\d+))?", value)
     if sides is None:
-        raise typer.BadParameter(f"--image-size is {value!r}, expected a number or HEIGHTxWIDTH")
+        raise typer.BadParameter(f"--image-size is {value!r}, expected a number, HEIGHTxWIDTH, native or native:N")
     return int(sides[1]) if sides[2] is None else (int(sides[1]), int(sides[2]))
 
 

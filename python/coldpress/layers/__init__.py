@@ -2,7 +2,7 @@
 
 from coldpress.layers.attention import AttentionPool, Rotation, SelfAttention
 from coldpress.layers.conv import Conv2d, Padding, PixelConv2d, SeparableConv2d
-from coldpress.layers.embed import PatchEmbedding, interpolate_positions
+from coldpress.layers.embed import Grid, PatchEmbedding, interpolate_positions
 from coldpress.layers.linear import Linear
 from coldpress.layers.merging import Packing, TokenMerging
 from coldpress.layers.mlp import GatedMlp, Mlp
@@ -14,6 +14,7 @@ __all__ = [
     "Conv2d",
     "GatedMlp",
     "GlobalResponseNorm",
+    "Grid",
     "LayerNorm",
     "Linear",
     "Mlp",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -10,6 +11,9 @@ from torch.nn import functional as F
 
 from coldpress import ops
 from coldpress.layers.linear import Linear
+
+Grid = tuple[int, int]
+Packed = tuple[torch.Tensor, torch.Tensor]
 
 
 class PatchEmbedding(nn.Module):
@@ -21,7 +25,7 @@ class PatchEmbedding(nn.Module):
     ----------
     width, patch : D, and the side of a patch in pixels.
     prefix : number of tokens in front of the patches (class, distillation, registers).
-    grid : (rows, columns) of patches of every image.
+    grid : (rows, columns) of patches of every image, or those that the positions are learned for.
     scale, shift : value = pixel * scale + shift for each RGB channel.
     """
 
@@ -30,7 +34,7 @@ class PatchEmbedding(nn.Module):
         width: int,
         patch: int,
         prefix: int,
-        grid: tuple[int, int],
+        grid: Grid,
         scale: tuple[float, float, float],
         shift: tuple[float, float, float],
     ) -> None:
@@ -52,40 +56,39 @@ class PatchEmbedding(nn.Module):
         tokens = patches.view(B, *self.positions.shape) + self.positions
         return torch.cat([self.prefix.expand(B, -1, -1), tokens], dim=1).flatten(0, 1)
 
-    def mixed(self, images: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def mixed(self, images: Sequence[torch.Tensor], resample: Callable[[Grid], torch.Tensor] | None) -> Packed:
         """Map images (height, width, 3) uint8, each with its own grid, to packed tokens and their bounds (B + 1,).
 
-        Positions are resampled to every grid, bilinear with antialiasing; there are no tokens in front of the patches.
+        `resample` makes the positions (rows * columns, D) of a grid; None where they are not in the values of tokens.
         """
+        if not images:
+            return self.prefix[:0], torch.zeros(1, dtype=torch.int32, device=self.prefix.device)
         cut = [ops.patchify(image[None].contiguous(), self.patch, self.scale, self.shift) for image in images]
-        square = _square(self.positions)
-        grids = [(image.shape[0] // self.patch, image.shape[1] // self.patch) for image in images]
-        placed = [
-            F.interpolate(square, size=grid, mode="bilinear", align_corners=False, antialias=True)[0].flatten(1).T
-            for grid in grids
-        ]
-        ends = torch.tensor([0, *map(len, cut)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
-        empty = self.positions[:0]
-        patches = self.project(torch.cat(cut)) if cut else empty
-        return patches + torch.cat([empty, *placed]), ends.to(patches.device)
+        patches = self.project(torch.cat(cut))
+        if resample is not None:
+            patches = patches + torch.cat([resample(self.grid_of(image)) for image in images])
+        if len(self.prefix):
+            parts = patches.split([len(part) for part in cut])
+            patches = torch.cat([piece for part in parts for piece in (self.prefix, part)])
+        lengths = torch.tensor([0, *(len(self.prefix) + len(part) for part in cut)], dtype=torch.int32)
+        return patches, lengths.cumsum(0, dtype=torch.int32).to(patches.device)
+
+    def grid_of(self, image: torch.Tensor) -> Grid:
+        """(rows, columns) of patches of one image."""
+        return image.shape[0] // self.patch, image.shape[1] // self.patch
 
 
-def interpolate_positions(positions: torch.Tensor, grid: tuple[int, int], *, antialias: bool) -> torch.Tensor:
-    """Resample learned positions (side * side, D) of a square grid to (rows * columns, D), bicubic as upstream.
+def interpolate_positions(
+    positions: torch.Tensor, grid: Grid, *, antialias: bool, mode: Literal["bicubic", "bilinear"] = "bicubic"
+) -> torch.Tensor:
+    """Resample learned positions (side * side, D) of a square grid to (rows * columns, D), as upstream.
 
-    `antialias` is how the model was trained: DINOv2 with registers has it, the others have not.
-    """
-    if (round(len(positions) ** 0.5),) * 2 == grid:
-        return positions
-    square = _square(positions)
-    resampled = F.interpolate(square.float(), size=grid, mode="bicubic", align_corners=False, antialias=antialias)
-    return resampled[0].permute(1, 2, 0).flatten(0, 1)
-
-
-def _square(positions: torch.Tensor) -> torch.Tensor:
-    """Positions (side * side, D) as an image (1, D, side, side).
-
-    Contiguous: torch 2.13 resamples a channels-last image to a width of one wrongly.
+    `antialias` is how the model was trained: DINOv2 with registers and SigLIP 2 have it, the others have not.
     """
     side = round(len(positions) ** 0.5)
-    return positions.view(side, side, -1).permute(2, 0, 1).unsqueeze(0).contiguous()
+    if (side, side) == grid:
+        return positions
+    # contiguous: torch 2.13 resamples a channels-last image to a width of one wrongly
+    square = positions.float().view(side, side, -1).permute(2, 0, 1).unsqueeze(0).contiguous()
+    resampled = F.interpolate(square, size=grid, mode=mode, align_corners=False, antialias=antialias)
+    return resampled[0].permute(1, 2, 0).flatten(0, 1)

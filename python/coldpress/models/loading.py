@@ -8,7 +8,7 @@ import json
 import logging
 import pkgutil
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from coldpress.models.depth import first_blocks, is_kept
 from coldpress.models.directory import find_directory, find_file
 from coldpress.models.generic import from_transformers
 from coldpress.models.heads import with_head
-from coldpress.models.options import with_image_size
+from coldpress.models.options import ImageSize, with_image_size
 from coldpress.models.prompts import prompts_of
 from coldpress.models.specs import (
     IMAGE_FILES,
@@ -103,7 +103,7 @@ def load(
     arch: str | None = None,
     layers: int | None = None,
     merge_tokens: int = 0,
-    image_size: int | Sequence[int] | None = None,
+    image_size: ImageSize | None = None,
 ) -> LoadedModel:
     """Load a model directory, the packaged model or a hub id, natively where its family is known.
 
@@ -116,7 +116,8 @@ def load(
         model but its weights.
     layers : load only so many blocks of a transformer, from the first on; its final norm and pooling follow them.
     merge_tokens : patches of an image that each block of a vision transformer merges into others; 0 for none.
-    image_size : side of a square, or height and width, of images; None is what the files say.
+    image_size : side of a square, or height and width, of images; ``native`` or ``native:N`` keeps their shapes, with
+        N patches at most; None is what the files say.
 
     Raises
     ------
@@ -146,8 +147,6 @@ def _load(
     spec = _read_spec(source, config, family, sentence, modality)
     if read_text := getattr(family, "read_text", None):
         config, spec = read_text(config, spec, source)
-    if variant.image_size is not None:
-        spec = with_image_size(spec, variant.image_size)
     loaded = (
         _load_native(family, source, config, spec, sentence, weights)
         if family
@@ -251,6 +250,8 @@ def _load_native(
     else:
         pooling, normalize = ("cls", False) if modality == "image" else _pooling(sentence, source, family)
         config = family.read_config(raw, pooling, normalize=normalize)
+    if weights.variant.image_size is not None:
+        spec = with_image_size(spec, weights.variant.image_size, getattr(config, "patch", None))
     whole = config
     if weights.variant.layers is not None:
         config = first_blocks(whole, weights.variant.layers)

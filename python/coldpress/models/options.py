@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,22 +36,30 @@ def with_options(loaded: LoadedModel, *, prompt: str | None, exif: bool, fast_de
     return replace(loaded, spec=replace(loaded.spec, prompt=(loaded.prompts or {}).get(prompt, prompt)))
 
 
-def with_image_size(spec: Spec, image_size: int | Sequence[int]) -> ImageSpec:
-    """Return a specification of images of another size: the side of a square, or height and width.
+ImageSize = int | Sequence[int] | str
+"""Side of a square, height and width, or ``native`` or ``native:N``: shapes kept, N patches at most."""
+
+
+def with_image_size(spec: Spec, image_size: ImageSize, patch: int | None) -> ImageSpec:
+    """Return a specification of images of another size; `patch` is the side of those that the network cuts them into.
 
     What a centre crop leaves out stays the same share of the image. A resized short side follows the longer of the two,
-    so that the crop fits.
+    so that the crop fits. Where shapes are kept nothing is cropped, and the number of patches is at most that of the
+    size before, if none is given.
 
     Raises
     ------
     ModelError
         If the model takes texts, or images that keep their shapes; if it is no size.
     """
+    if not isinstance(spec, ImageSpec):
+        raise ModelError(f"image_size is {image_size}, and this network takes texts; leave image_size out")
+    if isinstance(image_size, str):
+        return _with_shapes_kept(spec, image_size, patch)
     sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     shown = "x".join(map(str, sides))
-    if not isinstance(spec, ImageSpec) or (spec.resize is not None and spec.resize[0] == "patches"):
-        what = "images that keep their shapes" if isinstance(spec, ImageSpec) else "texts"
-        raise ModelError(f"image_size is {shown}, and this network takes {what}; leave image_size out")
+    if spec.keeps_shape:
+        raise ModelError(f"image_size is {shown}, and this network takes images that keep their shapes: native:N")
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise ModelError(f"image_size is {shown}, expected the side of a square, or height and width, in pixels")
     height, width = sides
@@ -64,3 +73,18 @@ def with_image_size(spec: Spec, image_size: int | Sequence[int]) -> ImageSpec:
         resize = (kind, max(sides))
     fixed = spec.crop is None and kind == "exact"
     return replace(spec, resize=resize, crop=None if fixed else (height, width))
+
+
+def _with_shapes_kept(spec: ImageSpec, image_size: str, patch: int | None) -> ImageSpec:
+    asked = re.fullmatch(r"native(?::([1-9]\d*))?", image_size)
+    if asked is None:
+        raise ModelError(f"image_size is {image_size!r}, expected a side, a height and a width, native or native:N")
+    if patch is None:
+        raise ModelError(f"image_size is {image_size}, and this network is convolutional: it takes images of one size")
+    if spec.keeps_shape and spec.resize is not None:
+        most = spec.resize[2]
+    elif spec.size is not None:
+        most = (spec.size[0] // patch) * (spec.size[1] // patch)
+    elif asked[1] is None:
+        raise ModelError("image_size is native, and preprocessing makes images of varying size: say how many patches")
+    return replace(spec, resize=("patches", patch, int(asked[1] or most)), crop=None)

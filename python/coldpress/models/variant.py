@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from coldpress.errors import ModelError
 from coldpress.models.base import Backbone
+from coldpress.models.options import ImageSize
 from coldpress.models.vision import VisionTower
 
 
@@ -16,12 +16,12 @@ class Variant:
     """How the network that runs differs from the one in the files.
 
     `layers` is how many blocks of a transformer run, from the first on; None is all. `merge_tokens` is how many patches
-    of an image each block merges into others; 0 is none. `image_size` is a side or height and width; None is theirs.
+    of an image each block merges into others; 0 is none. `image_size` is that of images; None is theirs.
     """
 
     layers: int | None = None
     merge_tokens: int = 0
-    image_size: int | Sequence[int] | None = None
+    image_size: ImageSize | None = None
 
     @property
     def changes(self) -> dict[str, Any]:

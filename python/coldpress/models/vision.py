@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 import torch
@@ -20,6 +21,7 @@ from coldpress import ops
 from coldpress.errors import ModelError
 from coldpress.layers import (
     AttentionPool,
+    Grid,
     LayerNorm,
     Linear,
     Packing,
@@ -118,6 +120,7 @@ class VisionTower(Backbone):
     def __init__(self, config: VisionConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.config, self.width, self.depth = config, config.width, config.depth
+        self.keeps_shape = spec.keeps_shape
         self.pooling: ops.Pooling = "cls" if config.pooling == "cls" else "mean"
         D, grid = config.width, _grid(config, spec)
         self.embed = PatchEmbedding(D, config.patch, config.prefix, grid, *spec.scale_shift)
@@ -142,7 +145,7 @@ class VisionTower(Backbone):
             else None
         )
         self.projection = Linear(D, config.projection, sensitive=True) if config.projection else None
-        cos, sin = _rotation(config, grid)
+        cos, sin = rotation_of(config, grid)
         self.cos: torch.Tensor
         self.sin: torch.Tensor
         self.register_buffer("cos", cos, persistent=False)
@@ -152,11 +155,10 @@ class VisionTower(Backbone):
         """Return each output as (B, D) float32."""
         assert not isinstance(batch, TextBatch)
         x, cu_seqlens = self._embed(batch)
-        B = len(batch)
         if self.stem_norm is not None:
             x = self.stem_norm(x)
         packings = [Packing(cu_seqlens, None if self.merging is None else cu_seqlens.new_ones(len(x)))]
-        rotation: Rotation | None = (self.cos.repeat(B, 1), self.sin.repeat(B, 1)) if len(self.cos) else None
+        rotation = self._rotation(batch) if len(self.cos) else None
 
         def block(i: int, x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
             out, packing = self._run_block(i, x, packings[i], rows, rotation)
@@ -181,11 +183,29 @@ class VisionTower(Backbone):
 
     def _embed(self, batch: ImageBatch | MixedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens of all images one after the other, and where each begins."""
-        if self.config.positions == "flexible":
-            return self.embed.mixed(batch.pixels.unbind() if isinstance(batch, ImageBatch) else batch.images)
+        if self.keeps_shape:
+            return self.embed.mixed(_images(batch), None if len(self.cos) else self._positions)
         assert isinstance(batch, ImageBatch)
         x, B = self.embed(batch.pixels), len(batch)
         return x, torch.arange(B + 1, dtype=torch.int32, device=x.device) * (len(x) // max(B, 1))
+
+    def _positions(self, grid: Grid) -> torch.Tensor:
+        learned, antialias = self.embed.positions, self.config.antialias
+        if self.config.positions == "flexible":
+            return interpolate_positions(learned, grid, antialias=True, mode="bilinear")
+        return interpolate_positions(learned, grid, antialias=antialias)
+
+    def _rotation(self, batch: ImageBatch | MixedBatch) -> Rotation:
+        """Cosines and sines for the tokens of all images."""
+        if not self.keeps_shape:
+            return self.cos.repeat(len(batch), 1), self.sin.repeat(len(batch), 1)
+        turns = [
+            tuple(part.to(self.cos.device) for part in rotation_of(self.config, self.embed.grid_of(image)))
+            for image in _images(batch)
+        ]
+        empty = (self.cos[:0], self.sin[:0])
+        cos, sin = (torch.cat(parts) for parts in zip(empty, *turns, strict=True))
+        return cos, sin
 
     def _vector(self, tokens: torch.Tensor, packing: Packing, output: Output) -> torch.Tensor:
         cu_seqlens, sizes = packing.cu_seqlens, packing.sizes
@@ -221,8 +241,8 @@ class VisionTower(Backbone):
         ModelError
             If images differ in size, the place of a patch is not in its values, or nothing would be left.
         """
-        if self.config.positions != "learned":
-            kind = "keep their shapes" if self.config.positions == "flexible" else "know their place by rotation"
+        if self.keeps_shape or self.config.positions != "learned":
+            kind = "are of images that keep their shapes" if self.keeps_shape else "know their place by rotation"
             raise ModelError(f"merge_tokens is {tokens}, and the patches of this network {kind}; leave it out")
         most = (self.patches - 1) // self.depth
         if not 1 <= tokens <= most:
@@ -256,8 +276,13 @@ class VisionTower(Backbone):
         super().prepare(precision, layer_precision)
 
 
-def _grid(config: VisionConfig, spec: ImageSpec) -> tuple[int, int]:
-    if config.positions == "flexible":
+def _images(batch: ImageBatch | MixedBatch) -> Sequence[torch.Tensor]:
+    return batch.pixels.unbind() if isinstance(batch, ImageBatch) else batch.images
+
+
+def _grid(config: VisionConfig, spec: ImageSpec) -> Grid:
+    """Patches of every image; where images keep their shapes, those that positions were learned for."""
+    if spec.keeps_shape or config.positions == "flexible":
         side = config.image_size // config.patch
         if spec.resize is None or spec.resize[:2] != ("patches", config.patch):
             raise ModelError(f"preprocessor_config.json: expected images cut into patches of {config.patch} pixels")
@@ -270,7 +295,8 @@ def _grid(config: VisionConfig, spec: ImageSpec) -> tuple[int, int]:
     return spec.size[0] // config.patch, spec.size[1] // config.patch
 
 
-def _rotation(config: VisionConfig, grid: tuple[int, int]) -> Rotation:
+@lru_cache(maxsize=1024)
+def rotation_of(config: VisionConfig, grid: Grid) -> Rotation:
     """Cosines and sines (T, D / 2) for the tokens of one image; those in front of the patches are not turned.
 
     Half of the pairs of a head turn with the row, half with the column, both from -1 to 1 over the image.

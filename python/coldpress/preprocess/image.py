@@ -104,7 +104,7 @@ class ImagePreprocessor:
         self.max_pixels = max_pixels
         self.seconds: dict[str, float] = {"read": 0.0, "decode": 0.0, "resize": 0.0}
         self._lock = threading.Lock()
-        self.keeps_shape = spec.resize is not None and spec.resize[0] == "patches"
+        self.keeps_shape = spec.keeps_shape
         self.transform = None if _image is None else _native_transform(spec)
 
     @cached_property
