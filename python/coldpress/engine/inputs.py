@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,9 +29,13 @@ def as_contents(items: Sequence[Any] | npt.NDArray[Any], modality: Modality) -> 
 def prepare_chunks(
     preprocess: Preprocessor, contents: Sequence[Content], size: int
 ) -> Iterator[Sequence[ModelInput | Failed]]:
-    """Prepare contents, `size` at a time and in order, on as many threads as a run would."""
-    chunks = [contents[i : i + size] for i in range(0, len(contents), size)]
-    return ordered_map(preprocess, chunks, min(default_workers(preprocess.modality), max(len(chunks), 1)))
+    """Prepare contents, at most `size` at a time and in order, each chunk on as many threads as a run has for all."""
+    workers = default_workers(preprocess.modality)
+    piece = max(1, min(size, len(contents)) // workers)
+    parts = [contents[i : i + piece] for i in range(0, len(contents), piece)]
+    prepared = ordered_map(preprocess, parts, max(1, min(workers, len(parts))))
+    while chunk := list(chain.from_iterable(islice(prepared, size // piece))):
+        yield chunk
 
 
 def _content(item: Any, modality: Modality) -> Content:

@@ -10,7 +10,7 @@ from typing import Literal, cast
 from coldpress.errors import ColdpressError
 from coldpress.types import Item, Modality, ModelInput, Output, TextInput
 
-CHUNK_ITEMS = {"text": 512, "image": 32}
+CHUNK_ITEMS = {"text": 512, "image": 64}
 """Items that travel between the stages at a time: enough to keep every thread busy, few enough to stay small."""
 
 DENSE_CHUNK_TEXTS = 64
