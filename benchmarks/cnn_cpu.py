@@ -3,8 +3,8 @@
     python benchmarks/cnn_cpu.py [--n 32] [--repeats 5] [--mobilenet DIRECTORY] [--photos DIRECTORY] [--inductor]
 
 ResNet-50 has random weights; MobileNetV2 as well, unless DIRECTORY holds real ones. What is timed is bytes in memory to
-vectors; peers get normalised floats, one image a request and a thread, and torch batches of eight as well. Needs the
-extra ``bench``; ``--inductor`` a compiler, and minutes.
+vectors, in all engines alike; peers get one image a request and a thread, torch batches of eight. Needs the extra
+``bench``; ``--inductor`` a compiler, and minutes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +26,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from harness import Engine, arguments, compare, machine, report, versus
+from image_peers import PROCESSOR, Features, Run, fidelity, onnxruntime_engine, openvino_engines, torch_engines
+from image_peers import photos as synthetic
 from PIL import Image
 from torch import nn
 from transformers import AutoModel, MobileNetV2Config, MobileNetV2Model, ResNetConfig, ResNetModel
 
 import coldpress
 
-Vectors = npt.NDArray[np.float32]
-Runs = dict[str, Callable[[], Vectors]]
-PROCESSOR = {
-    "do_resize": True, "size": {"height": 224, "width": 224}, "resample": 2, "do_rescale": True,
-    "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
-    "image_processor_type": "ViTImageProcessor",
-}  # fmt: skip
+Runs = dict[str, Run]
 BATCH = 8
-
-
-class Pooled(nn.Module):
-    """Pixels (B, 3, 224, 224) to vectors (B, D), what all peers get."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.eval().requires_grad_(requires_grad=False)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        pooled: torch.Tensor = self.network(pixels).pooler_output
-        return pooled.flatten(1)
+"""Images a batch of torch; the other peers take one a request and a thread."""
 
 
 def pictures(count: int, photos: Path | None) -> npt.NDArray[np.uint8]:
@@ -62,73 +45,7 @@ def pictures(count: int, photos: Path | None) -> npt.NDArray[np.uint8]:
         files = sorted(photos.iterdir())[:count]
         shrunk = [Image.open(file).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR) for file in files]
         return np.stack([np.asarray(image) for image in shrunk])
-    draw = torch.Generator().manual_seed(0)
-    scales = [torch.rand(count, 3, side, side, generator=draw) for side in (4, 16, 56, 224)]
-    mixed = sum(nn.functional.interpolate(s, size=224, mode="bilinear") / 2**i for i, s in enumerate(scales))
-    assert isinstance(mixed, torch.Tensor)
-    return (255 * (mixed / mixed.amax())).byte().permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def torch_engines(model: Pooled, pixels: torch.Tensor, options: argparse.Namespace) -> Runs:
-    def batches(which: nn.Module, values: torch.Tensor, size: int = BATCH) -> Callable[[], Vectors]:
-        def run() -> Vectors:
-            with torch.no_grad():
-                return torch.cat([which(part) for part in values.split(size)]).numpy()
-
-        return run
-
-    last = torch.channels_last
-    runs = {"torch channels-last": batches(model.to(memory_format=last), pixels.contiguous(memory_format=last))}
-    if options.inductor:
-        from torch._inductor import config
-
-        config.freezing = True
-        runs["inductor, freezing"] = batches(torch.compile(model), pixels)
-    return runs | {"torch eager": batches(model, pixels)}
-
-
-def onnx_engine(model: Pooled, pixels: torch.Tensor, options: argparse.Namespace) -> Runs:
-    import onnxruntime
-
-    path = Path(tempfile.mkdtemp()) / "model.onnx"
-    torch.onnx.export(model, (pixels[:1],), path, dynamo=False, input_names=["pixels"])
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-    pool, items = ThreadPoolExecutor(options.threads), [part.numpy() for part in pixels.split(1)]
-    return {
-        "ONNX Runtime fp32": lambda: np.concatenate([*pool.map(lambda x: session.run(None, {"pixels": x})[0], items)])
-    }
-
-
-def openvino_engines(model: Pooled, pixels: torch.Tensor, options: argparse.Namespace) -> Runs:
-    import nncf
-    import openvino as ov
-
-    nncf.set_log_level(logging.ERROR)
-    graph = ov.convert_model(model, example_input=pixels[:1])
-    graph.reshape([1, 3, 224, 224])
-    items = [part.numpy() for part in pixels.split(1)]
-    quantised = nncf.quantize(graph, nncf.Dataset(items[::2][:16]))
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": options.threads,
-        "INFERENCE_NUM_THREADS": options.threads,
-    }  # fmt: skip
-
-    def engine(which: Any) -> Callable[[], Vectors]:
-        queue = ov.AsyncInferQueue(ov.Core().compile_model(which, "CPU", settings), options.threads)
-
-        def run() -> Vectors:
-            rows: list[Vectors] = [np.empty(0, np.float32)] * len(items)
-            queue.set_callback(lambda request, at: rows.__setitem__(at, request.get_output_tensor(0).data.copy()))
-            for at, item in enumerate(items):
-                queue.start_async({0: item}, at)
-            queue.wait_all()
-            return np.concatenate(rows)
-
-        return run
-
-    return {"OpenVINO fp32": engine(graph), "OpenVINO int8, NNCF PTQ": engine(quantised)}
+    return synthetic(count)
 
 
 def ours(directory: Path, images: list[Any]) -> Runs:
@@ -143,22 +60,18 @@ def ours(directory: Path, images: list[Any]) -> Runs:
     return runs
 
 
-def fidelity(vectors: Vectors, reference: Vectors) -> dict[str, float]:
-    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
-    cosine = (vectors * reference).sum(axis=1) / norms
-    return {"cosine_mean": float(cosine.mean()), "cosine_min": float(cosine.min())}
-
-
 def measure(name: str, network: nn.Module, options: argparse.Namespace) -> dict[str, Any]:
     """Compare all engines on one network, and print the table."""
     images = pictures(options.n, options.photos)
-    pixels = ((torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5).contiguous()
-    model = Pooled(network)
+    pixels = torch.from_numpy(images)
+    features = Features(network, lambda result: result.pooler_output.flatten(1))
     directory = Path(tempfile.mkdtemp())
     network.save_pretrained(directory)
     (directory / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))  # no resizing: what the peers get
-    runs = ours(directory, list(images)) | openvino_engines(model, pixels, options)
-    runs |= onnx_engine(model, pixels, options) | torch_engines(model, pixels, options)
+    runs = ours(directory, list(images))
+    runs |= openvino_engines(features, pixels, 1, options.threads, transformer=False)
+    runs |= onnxruntime_engine(features, pixels, 1, options.threads, directory)
+    runs |= torch_engines(features, pixels, BATCH, inductor=options.inductor)
     reference = runs["torch eager"]()
     engines = [Engine(label, run, fidelity(run(), reference)) for label, run in runs.items()]
     rows = compare(engines, len(images), "images/s", options.repeats)

@@ -1,13 +1,15 @@
 """What users would run images through instead, and how close to torch's fp32 vectors every engine is.
 
-All peers get normalised floats (N, 3, height, width), prepared beforehand, and return the vectors that `features` makes
-of the network's output. OpenVINO and ONNX Runtime run one stream a thread.
+All engines get the same bytes, (N, height, width, 3), and the graphs of the peers begin with rescaling and normalising,
+where their compilers can fuse it; they return the vectors that `features` makes of the network's output. OpenVINO and
+ONNX Runtime run one stream a thread.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,12 @@ from torch import nn
 Vectors = npt.NDArray[np.float32]
 Run = Callable[[], Vectors]
 
-STEP = 4
-"""Images a request."""
+PROCESSOR = {
+    "do_resize": True, "size": {"height": 224, "width": 224}, "resample": 2, "do_rescale": True,
+    "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+    "image_processor_type": "ViTImageProcessor",
+}  # fmt: skip
+"""What `Features` does to pixels, as a file of a model says it."""
 
 
 def photos(count: int) -> npt.NDArray[np.uint8]:
@@ -33,98 +39,90 @@ def photos(count: int) -> npt.NDArray[np.uint8]:
 
 
 class Features(nn.Module):
-    """A transformers network that maps pixels (B, 3, height, width) to vectors (B, D)."""
+    """A transformers network that maps pixels (B, height, width, 3) uint8 to vectors (B, D); mean and deviation .5."""
 
     def __init__(self, network: nn.Module, pick: Callable[[Any], torch.Tensor]) -> None:
         super().__init__()
-        self.network, self.pick = network, pick
+        self.network, self.pick = network.eval().requires_grad_(requires_grad=False), pick
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.pick(self.network(pixels))
+        return self.pick(self.network(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1))
 
 
-def _stepwise(run: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor) -> Run:
-    def all_of_them() -> Vectors:
-        with torch.inference_mode():
-            return torch.cat([run(pixels[i : i + STEP]) for i in range(0, len(pixels), STEP)]).numpy()
-
-    return all_of_them
-
-
-def torch_engines(features: Features, pixels: torch.Tensor, *, convolutional: bool) -> dict[str, Run]:
-    """Torch compiled with frozen weights and, for convolutional networks, in channels-last order; eager last."""
+def torch_engines(features: Features, images: torch.Tensor, step: int, *, inductor: bool) -> dict[str, Run]:
+    """Torch eager last, before it the same in channels-last order and compiled with frozen weights; `step` a batch."""
     import copy
 
-    import torch._inductor.config as inductor
+    from torch._inductor import config
 
-    inductor.freezing = True
+    def batches(which: nn.Module) -> Run:
+        def run() -> Vectors:
+            with torch.inference_mode():
+                return torch.cat([which(part) for part in images.split(step)]).numpy()
+
+        return run
+
     engines: dict[str, Run] = {}
-    last = copy.deepcopy(features).to(memory_format=torch.channels_last) if convolutional else features
-    ordered = pixels.contiguous(memory_format=torch.channels_last) if convolutional else pixels
-    with torch.inference_mode():
-        compiled = torch.compile(last)
-        compiled(ordered[:STEP])
-    engines["torch inductor, frozen"] = _stepwise(compiled, ordered)
-    if convolutional:
-        engines["torch eager, channels-last"] = _stepwise(last, ordered)
-    engines["torch eager"] = _stepwise(features, pixels)
-    return engines
+    last = copy.deepcopy(features).to(memory_format=torch.channels_last)
+    if inductor:
+        config.freezing = True
+        engines["torch inductor, frozen"] = batches(torch.compile(last))
+    engines["torch eager, channels-last"] = batches(last)
+    return engines | {"torch eager": batches(features)}
 
 
-def openvino_engines(features: Features, pixels: torch.Tensor, threads: int, *, transformer: bool) -> dict[str, Run]:
-    """OpenVINO in fp32 and, quantised by NNCF on the pixels themselves, in int8."""
+def openvino_engines(
+    features: Features, images: torch.Tensor, step: int, threads: int, *, transformer: bool
+) -> dict[str, Run]:
+    """OpenVINO in fp32 and, quantised by NNCF on some of the images themselves, in int8; `step` images a request."""
     import nncf
     import openvino as ov
 
     nncf.set_log_level(logging.ERROR)
     core = ov.Core()
-    graph = ov.convert_model(features, example_input=pixels[:STEP])
-    graph.reshape([STEP, *pixels.shape[1:]])
-    samples = [pixels[i : i + STEP].numpy() for i in range(0, len(pixels), STEP)][:10]
+    graph = ov.convert_model(features, example_input=images[:step])
+    graph.reshape([step, *images.shape[1:]])
+    requests = [part.numpy() for part in images.split(step)]
     kind = nncf.ModelType.TRANSFORMER if transformer else None
-    quantised = nncf.quantize(graph, nncf.Dataset(samples), model_type=kind)
+    quantised = nncf.quantize(graph, nncf.Dataset(requests[::2][:16]), model_type=kind)
     options = {
         "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": threads,
     }  # fmt: skip
 
     def engine(which: Any) -> Run:
-        compiled = core.compile_model(which, "CPU", options)
-        width = compiled.output(0).partial_shape[1].get_length()
+        queue = ov.AsyncInferQueue(core.compile_model(which, "CPU", options), threads)
 
         def run() -> Vectors:
-            out = np.empty((len(pixels), width), np.float32)
-            queue = ov.AsyncInferQueue(compiled, threads)
-
-            def done(request: Any, at: int) -> None:
-                out[at : at + STEP] = request.get_output_tensor(0).data
-
-            queue.set_callback(done)
-            for at in range(0, len(pixels), STEP):
-                queue.start_async({0: pixels[at : at + STEP].numpy()}, at)
+            rows: list[Vectors] = [np.empty(0, np.float32)] * len(requests)
+            queue.set_callback(lambda request, at: rows.__setitem__(at, request.get_output_tensor(0).data.copy()))
+            for at, part in enumerate(requests):
+                queue.start_async({0: part}, at)
             queue.wait_all()
-            return out
+            return np.concatenate(rows)
 
         return run
 
     return {"OpenVINO int8, NNCF PTQ": engine(quantised), "OpenVINO fp32": engine(graph)}
 
 
-def onnxruntime_engine(features: Features, pixels: torch.Tensor, threads: int, scratch: Path) -> dict[str, Run]:
-    """ONNX Runtime in fp32, its graph optimised."""
+def onnxruntime_engine(
+    features: Features, images: torch.Tensor, step: int, threads: int, scratch: Path
+) -> dict[str, Run]:
+    """ONNX Runtime in fp32, its graph optimised; `step` images a request."""
     import onnxruntime as ort
 
     path = scratch / "network.onnx"
-    torch.onnx.export(features, (pixels[:STEP],), str(path), input_names=["pixels"], dynamo=False)
+    torch.onnx.export(features, (images[:step],), str(path), input_names=["pixels"], dynamo=False)
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def run() -> Vectors:
-        steps = range(0, len(pixels), STEP)
-        return np.concatenate([session.run(None, {"pixels": pixels[i : i + STEP].numpy()})[0] for i in steps])
-
-    return {"ONNX Runtime fp32": run}
+    pool, requests = ThreadPoolExecutor(threads), [part.numpy() for part in images.split(step)]
+    return {
+        "ONNX Runtime fp32": lambda: np.concatenate(
+            [*pool.map(lambda part: session.run(None, {"pixels": part})[0], requests)]
+        )
+    }
 
 
 def fidelity(vectors: Vectors, reference: Vectors) -> dict[str, float]:

@@ -3,8 +3,8 @@
     python benchmarks/vit_cpu.py [--n 32] [--repeats 5]
 
 Random weights, as no pre-trained ViT-B is at hand: the speed is that of any ViT-B/16, the cosine is that of eight bits
-on noise. Pixels are decoded and resized beforehand; what is timed is bytes in memory to vectors. Needs the extra
-``bench``.
+on noise. Images are decoded and resized beforehand; what is timed is bytes in memory to vectors, in all engines alike.
+Needs the extra ``bench``.
 """
 
 from __future__ import annotations
@@ -22,15 +22,22 @@ logging.disable(logging.WARNING)
 
 import torch
 from harness import Engine, arguments, compare, report, versus
-from image_peers import Features, Run, fidelity, onnxruntime_engine, openvino_engines, photos, torch_engines
+from image_peers import (
+    PROCESSOR,
+    Features,
+    Run,
+    fidelity,
+    onnxruntime_engine,
+    openvino_engines,
+    photos,
+    torch_engines,
+)
 from transformers import ViTConfig, ViTModel
 
 import coldpress
 
-PROCESSOR = {
-    "do_resize": True, "size": {"height": 224, "width": 224}, "resample": 2, "do_rescale": True,
-    "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
-}  # fmt: skip
+STEP = 4
+"""Images a request of the peers."""
 PAIRS = (
     ("coldpress int8", "OpenVINO int8, NNCF PTQ"),
     ("coldpress int16", "OpenVINO fp32"),
@@ -50,16 +57,16 @@ def main() -> None:
     model.save_pretrained(directory)
     (directory / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     images = photos(options.n)
-    pixels = ((torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5).contiguous()
+    pixels = torch.from_numpy(images)
     features = Features(model, lambda result: result.last_hidden_state[:, 0]).eval()
 
     runs: dict[str, Run] = {}
     for precision in ("int8", "int16", "fp32"):
         extractor = coldpress.Extractor(directory, device="cpu", precision=precision)
         runs[f"coldpress {precision}"] = lambda e=extractor: e.embed(list(images))
-    runs |= openvino_engines(features, pixels, options.threads, transformer=True)
-    runs |= onnxruntime_engine(features, pixels, options.threads, directory)
-    runs |= torch_engines(features, pixels, convolutional=False)
+    runs |= openvino_engines(features, pixels, STEP, options.threads, transformer=True)
+    runs |= onnxruntime_engine(features, pixels, STEP, options.threads, directory)
+    runs |= torch_engines(features, pixels, STEP, inductor=True)
     reference = runs["torch eager"]()
     engines = [Engine(name, run, fidelity(run(), reference)) for name, run in runs.items()]
     rows = compare(engines, len(images), "images/s", options.repeats)
