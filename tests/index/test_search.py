@@ -8,21 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from judge import brute_force
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
 from coldpress.index import VectorIndex
 from coldpress.index.vectors import block_rows
 from coldpress.types import Fingerprint
-
-
-def brute_force(vectors, queries, metric, k):
-    """Scores (N, k) float64 and rows (N, k), by falling score and then rising row."""
-    x, q = np.asarray(vectors, np.float64), np.asarray(queries, np.float64)
-    if metric == "cosine":
-        x, q = x / np.linalg.norm(x, axis=1, keepdims=True), q / np.linalg.norm(q, axis=1, keepdims=True)
-    scores = q @ x.T
-    rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(scores, rows, axis=1), rows
 
 
 @st.composite

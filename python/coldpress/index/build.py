@@ -15,7 +15,7 @@ import numpy as np
 from coldpress.index._faiss import innermost, reserve
 from coldpress.index.plan import MIN_POINTS_PER_LIST, POINTS_PER_LIST, IndexPlan
 from coldpress.index.recall import NEIGHBOURS, ExactNeighbours, no_neighbours, scores_as_kept
-from coldpress.index.searching import most_effort, nearest
+from coldpress.index.searching import Allowed, most_effort, nearest
 from coldpress.index.signs import SignIndex, empty_signs
 from coldpress.index.tuning import CANDIDATE_COST, K_FACTORS, Setting, tune
 from coldpress.index.vectors import Floats, Metric, Rows, block_rows, prepared_blocks, prepared_rows
@@ -90,7 +90,7 @@ def build_index(
         say(f"{done:,} of {plan.rows:,} rows, {left * (time.monotonic() - began) / done:.0f} s left")
     make_retrievable(faiss, index)
     say("tuning the search")
-    setting = tuned(faiss, index, exact, target, plan)
+    setting = tuned(faiss, index, exact, target)
     return Built(index, trained, setting, exact, max(peak, resident_bytes() - start_bytes))
 
 
@@ -109,31 +109,27 @@ def make_retrievable(faiss: Any, index: Any) -> None:
         last.make_direct_map()
 
 
-def tuned(faiss: Any, index: Any, exact: ExactNeighbours, target: float, plan: IndexPlan) -> Setting:
-    """How hard to search for the recall that was asked for."""
-    most = most_effort(faiss, index)
+def tuned(faiss: Any, index: Any, exact: ExactNeighbours, target: float, allowed: Allowed | None = None) -> Setting:
+    """How hard to search for the recall that was asked for; every second query has no part in that."""
+    most, last = most_effort(faiss, index), innermost(faiss, index)
     refined = isinstance(index, faiss.IndexRefine)
     if most == 1 or not len(exact.queries):
         return Setting(most, K_FACTORS[2] if refined else 1)
-    chosen_by = exact.part(slice(0, None, 2))
-    as_kept = kept_scores(index, chosen_by)
 
-    def recall(setting: Setting) -> float:
-        found = nearest(faiss, index, chosen_by.queries, NEIGHBOURS + 1, setting)
-        return chosen_by.recall(*found, NEIGHBOURS, as_kept)
+    def recall_of(part: ExactNeighbours) -> Callable[[Setting], float]:
+        as_kept = kept_scores(index, part)
+        return lambda setting: part.recall(
+            *nearest(faiss, index, part.queries, NEIGHBOURS + 1, setting, allowed), NEIGHBOURS, as_kept
+        )
 
     def cost(setting: Setting) -> float:
-        codes = setting.effort * plan.rows / max(1, plan.nlist) * plan.dim / 8
-        return codes + CANDIDATE_COST * setting.k_factor * NEIGHBOURS * plan.dim
+        codes = setting.effort * index.ntotal / max(1, getattr(last, "nlist", 0)) * index.d / 8
+        return float(codes + CANDIDATE_COST * setting.k_factor * NEIGHBOURS * index.d)
 
-    setting = tune(recall, most=most, k_factors=K_FACTORS if refined else (1,), cost=cost, target=target)
-    # The other half, on which the recall is reported, should reach it too.
-    reported = exact.part(slice(1, None, 2))
-    as_kept = kept_scores(index, reported)
-    while setting.effort < most:
-        found = nearest(faiss, index, reported.queries, NEIGHBOURS + 1, setting)
-        if reported.recall(*found, NEIGHBOURS, as_kept) >= target:
-            break
+    chosen_by, k_factors = recall_of(exact.part(slice(0, None, 2))), K_FACTORS if refined else (1,)
+    setting = tune(chosen_by, most=most, k_factors=k_factors, cost=cost, target=target)
+    reported = recall_of(exact.part(slice(1, None, 2)))  # which should reach it too
+    while setting.effort < most and reported(setting) < target:
         setting = Setting(min(most, setting.effort + max(1, setting.effort // 8)), setting.k_factor)
     return setting
 

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from coldpress.errors import ColdpressError, FingerprintMismatch
 from coldpress.index.build import make_retrievable
 from coldpress.index.contents import Contents
-from coldpress.index.recall import RecallCertificate
 from coldpress.index.rows import joined, rows_of_store, rows_of_table, rows_with
 from coldpress.index.saving import in_memory
 from coldpress.index.signs import SignIndex, empty_signs
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
 
 COMPACT_ABOVE = 0.3  # of the rows removed: searches read them all the same
+REBUILD_ABOVE = 2.5  # times the effort that the index was built with
 
 
 def add(contents: Contents, faiss: Any, store: EmbeddingStore) -> int:
@@ -106,16 +106,19 @@ def merge(parts: Sequence[Contents], faiss: Any) -> Contents:
     )
 
 
-def advice(certificate: RecallCertificate, removed: int, rows: int) -> str | None:
+def advice(contents: Contents) -> str | None:
     """What would do an index good, if anything."""
+    certificate, removed, rows = contents.certificate, int(contents.removed.sum()), len(contents.removed)
+    again = "build it again from a store of all rows"
     if not certificate.reached:
-        cause = (
-            "its clusters no longer suit its rows" if certificate.reference == "index" else "this kind cannot do more"
-        )
         return (
-            f"recall@10 is {certificate.recall_at_10:.3f}, below the {certificate.target} it was built for ({cause}): "
-            "build it again from a store of all rows, with more memory or a lower recall"
+            f"recall@10 is {certificate.recall_at_10:.3f}, below the {certificate.target} that was asked for, and "
+            f"searching harder does not help: {again}, with more memory or a lower recall"
         )
+    built_with = contents.settings.get("nprobe") or contents.settings.get("ef_search") or contents.setting.effort
+    if contents.setting.effort > REBUILD_ABOVE * built_with:
+        times = f"{contents.setting.effort / built_with:.0f} times as many"
+        return f"rows have come that the index was not trained for: searches look at {times} lists or nodes: {again}"
     if removed > COMPACT_ABOVE * rows:
         return f"{removed:,} of {rows:,} rows are removed but still read by searches: compact the index"
     return None

@@ -72,14 +72,9 @@ class Contents:
             self._matches[name] = known
         return known
 
-    def row_of(self, key: str) -> int:
-        """The first row with that key that has not been removed; `ColdpressError` where there is none."""
-        row = self.rows.find(key)
-        if row is not None and self.removed[row]:
-            row = next((int(other) for other in rows_with(self.rows, [key]) if not self.removed[other]), None)
-        if row is None:
-            raise ColdpressError(f"key {key!r} is not among the {len(self)} keys of the index")
-        return row
+    def rows_of(self, keys: Sequence[str]) -> Rows:
+        """The first row with each key that has not been removed; `ColdpressError` where there is none."""
+        return np.array([self._live(*found) for found in zip(keys, self.rows.find(keys), strict=True)], np.int64)
 
     def keys_of(self, rows: Rows) -> npt.NDArray[np.object_]:
         """Keys (str) of rows, in their shape."""
@@ -89,6 +84,13 @@ class Contents:
     def vectors(self, rows: Rows) -> Floats:
         """Vectors (N, D) of rows, as the index keeps them."""
         return np.asarray(self.index.reconstruct_batch(np.ascontiguousarray(rows, np.int64)), np.float32)
+
+    def _live(self, key: str, row: int | None) -> int:
+        if row is not None and self.removed[row]:  # it may have come back in another row
+            row = next((int(other) for other in rows_with(self.rows, [key]) if not self.removed[other]), None)
+        if row is None:
+            raise ColdpressError(f"key {key!r} is not among the {len(self)} keys of the index")
+        return row
 
     def changed(self, *stale: str) -> None:
         """Forget what no longer holds, the files `stale` among it."""

@@ -113,8 +113,9 @@ def plan_factory(
 
 
 def subquantizers(dim: int) -> int:
-    """Numbers of 4 bits that stand for a vector: one for every 4 dimensions, or what divides D best."""
-    return dim // next(width for width in (4, 3, 5, 2, 6, 7, 8, 1) if dim % width == 0)
+    """Numbers of 4 bits that stand for a vector: one for every 4 dimensions, more for short ones, or as D divides."""
+    widths = (4, 3, 5, 2, 6, 7, 8, 1) if dim >= 128 else (2, 3, 1)
+    return dim // next(width for width in widths if dim % width == 0)
 
 
 def shown(num_bytes: float) -> str:

@@ -15,6 +15,10 @@ from coldpress.index.signs import SignIndex
 from coldpress.index.tuning import Setting
 from coldpress.index.vectors import Floats, Rows, block_rows
 
+CONFIRMED_BELOW = 0.9
+"""Where fewer of the rows may be found, an answer is tested by working harder: those rows may lie anywhere."""
+
+MOST_CANDIDATES = 512  # looked at again for each neighbour
 TIE_SLACK = 16  # further neighbours fetched so that rows of equal score at the k-th place are cut in row order
 
 
@@ -40,8 +44,8 @@ def nearest(
 ) -> tuple[Floats, Rows]:
     """Scores and rows, both (N, k or fewer where fewer may be found), by falling score and rising row.
 
-    The fewer rows may be found, the harder the search works; few enough are all compared instead, since a graph or
-    the nearest lists may hold none of them.
+    The fewer rows may be found, the harder the search works, until working twice as hard hardly changes the answer:
+    the nearest lists, or the way through a graph, may hold none of them. Few enough are all compared instead.
     """
     count = int(index.ntotal) if allowed is None else len(allowed.rows)
     k = min(k, count)
@@ -51,22 +55,22 @@ def nearest(
         return _ordered(*index.search(queries, min(k + TIE_SLACK, count), None if allowed is None else allowed.rows), k)
     if allowed is not None and count < EXACT_BELOW:
         return _ordered(*compare_all(faiss, index, queries, min(k + TIE_SLACK, count), allowed.rows), k)
-    share = count / int(index.ntotal)
-    scores, rows = _search(faiss, index, queries, k, _harder(faiss, index, setting, share), allowed)
-    while (short := np.flatnonzero(rows[:, k - 1] < 0)).size:  # the probed lists held fewer than k rows
-        harder = _harder(faiss, index, setting, 0.5)
-        if harder == setting:
-            found = compare_all(
-                faiss,
-                index,
-                queries[short],
-                scores.shape[1],
-                np.arange(index.ntotal) if allowed is None else allowed.rows,
-            )
-            scores[short], rows[short] = found
-            break
-        setting = harder
-        scores[short], rows[short] = _search(faiss, index, queries[short], k, setting, allowed)
+    if isinstance(innermost(faiss, index), faiss.IndexHNSW):  # it keeps no more candidates than that
+        setting = Setting(max(setting.effort, k + TIE_SLACK), setting.k_factor)
+    if allowed is not None:
+        setting = _harder(faiss, index, setting, count / int(index.ntotal))
+    scores, rows = _search(faiss, index, queries, k, setting, allowed)
+    unsure = np.flatnonzero(rows[:, k - 1] < 0)  # the probed lists held fewer than k rows
+    if allowed is not None and count < CONFIRMED_BELOW * int(index.ntotal):
+        unsure = np.arange(len(queries))
+    while unsure.size and (harder := _harder(faiss, index, setting, 0.5, deeper=2)) != setting:
+        setting, before = harder, rows[unsure, :k]
+        scores[unsure], rows[unsure] = _search(faiss, index, queries[unsure], k, setting, allowed)
+        new = (rows[unsure, :k, None] != before[:, None]).all(axis=2).sum(axis=1)
+        unsure = unsure[(new > k // 10) | (rows[unsure, k - 1] < 0)]
+    if (short := np.flatnonzero(rows[:, k - 1] < 0)).size:
+        every = np.arange(index.ntotal) if allowed is None else allowed.rows
+        scores[short], rows[short] = compare_all(faiss, index, queries[short], scores.shape[1], every)
     return _ordered(scores, rows, k)
 
 
@@ -99,16 +103,16 @@ def _search(
         selector = faiss.IDSelectorBitmap(len(allowed.mask), faiss.swig_ptr(allowed.bits))
     # candidates are counted for the k that are wanted, not for the further ones
     k_factor = max(1.0, setting.k_factor * k / fetch)
-    effort = max(setting.effort, fetch) if isinstance(innermost(faiss, index), faiss.IndexHNSW) else setting.effort
-    parameters = search_parameters(faiss, index, effort, k_factor, selector)
+    parameters = search_parameters(faiss, index, setting.effort, k_factor, selector)
     scores, rows = index.search(queries, fetch, params=parameters)
     return scores, rows
 
 
-def _harder(faiss: Any, index: Any, setting: Setting, share: float) -> Setting:
-    """For neighbours among a share of the rows: they lie farther away."""
+def _harder(faiss: Any, index: Any, setting: Setting, share: float, *, deeper: int = 1) -> Setting:
+    """For neighbours among a share of the rows, which lie farther away; with `deeper` times the candidates."""
     effort = min(most_effort(faiss, index), int(np.ceil(setting.effort / share)))
-    return Setting(max(setting.effort, effort), setting.k_factor)
+    k_factor = min(MOST_CANDIDATES, setting.k_factor * deeper) if isinstance(index, faiss.IndexRefine) else 1
+    return Setting(max(setting.effort, effort), max(setting.k_factor, k_factor))
 
 
 def _ordered(scores: Floats, rows: Rows, k: int) -> tuple[Floats, Rows]:

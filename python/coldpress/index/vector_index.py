@@ -160,9 +160,7 @@ class VectorIndex:
             built = build_index(faiss, matrix, plan, metric, store.keys, seed=seed, target=recall, say=say)
             settings, certificate = certify(faiss, built, plan, target=recall, seed=seed)
         logger.info("indexed %d rows as %s: %s", plan.rows, plan.kind, certificate)
-        if problem := changes.advice(certificate, 0, plan.rows):
-            logger.warning("%s", problem)
-        return cls(
+        built_index = cls(
             Contents(
                 index=built.index,
                 rows=rows,
@@ -175,6 +173,9 @@ class VectorIndex:
                 removed=np.zeros(plan.rows, np.bool_),
             )
         )
+        if built_index.advice:
+            logger.warning("%s", built_index.advice)
+        return built_index
 
     @classmethod
     def open(cls, directory: str | Path, *, verify: bool = True, memory_map: bool = False) -> VectorIndex:
@@ -195,7 +196,7 @@ class VectorIndex:
     def save(self, directory: str | Path) -> None:
         """Write the index to `directory`; an index that is there is replaced at once or, on failure, not at all.
 
-        After changes the recall is measured again first.
+        After changes the recall is measured again first, and searches are made to work harder where it has fallen.
 
         Raises
         ------
@@ -219,7 +220,9 @@ class VectorIndex:
             They are of different spaces.
         """
         with faiss_threads(None) as faiss:
-            return cls(changes.merge([index._contents for index in indices], faiss))
+            merged = cls(changes.merge([index._contents for index in indices], faiss))
+        merged._measure()
+        return merged
 
     def add(self, store: EmbeddingStore, *, threads: int | None = None) -> int:
         """Append the rows of a store, none of whose keys may be there yet; returns how many.
@@ -317,9 +320,10 @@ class VectorIndex:
         """
         if k < 1:
             raise ColdpressError(f"k is {k}, expected at least 1")
-        contents, row = self._contents, self._contents.row_of(key)
+        contents = self._contents
+        row = contents.rows_of([key])
         with faiss_threads(None) as faiss:
-            scores, rows = contents.search(faiss, contents.vectors(np.array([row])), k + 1, where)
+            scores, rows = contents.search(faiss, contents.vectors(row), k + 1, where)
         others = np.flatnonzero(rows[0] != row)[:k]
         return scores[0, others], contents.keys_of(rows[0, others])
 
@@ -345,8 +349,7 @@ class VectorIndex:
         ColdpressError
             A key or a column is not in the index.
         """
-        rows = [self._contents.row_of(key) for key in keys]
-        return self._contents.rows.take(np.array(rows, np.int64), columns)
+        return self._contents.rows.take(self._contents.rows_of(list(keys)), columns)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -375,8 +378,8 @@ class VectorIndex:
     @property
     def advice(self) -> str | None:
         """What would do the index good, if anything: a rebuild, a compaction."""
-        removed = self._contents.removed
-        return changes.advice(self.certificate, int(removed.sum()), len(removed))
+        self._measure()
+        return changes.advice(self._contents)
 
     def __len__(self) -> int:
         return len(self._contents)
@@ -391,6 +394,6 @@ class VectorIndex:
         contents = self._contents
         if contents.stale:
             with faiss_threads(None) as faiss:
-                contents.certificate, contents.stale = measure_again(faiss, contents), False
+                measure_again(faiss, contents)
             if problem := self.advice:
                 logger.warning("%s", problem)
