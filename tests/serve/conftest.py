@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
 from coldpress import Client, Extractor, VectorIndex
 from coldpress.cli._demo import corpus as documentation
@@ -115,3 +117,40 @@ def server(index: Path, head: Path) -> Iterator[Server]:
     """One server with index and head that most tests share."""
     with serving("--index", index, "--head", head, "--deadline", 20) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP with random weights, in the layout of Hugging Face: texts find images, if by chance only."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    torch.manual_seed(0)
+    directory = tmp_path_factory.mktemp("models") / "tiny-clip"
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    ends = {"vocab_size": 36, "max_position_embeddings": 20, "bos_token_id": 34, "eos_token_id": 35, "pad_token_id": 0}
+    vision = {**sizes, "image_size": 32, "patch_size": 8}
+    model = CLIPModel(CLIPConfig(vision_config=vision, text_config=sizes | ends, projection_dim=16))
+    model.save_pretrained(directory)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(directory)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *("##" + c for c in "aeiou")]
+    (directory / "vocab.txt").write_text("\n".join(words))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images of one colour each, in folders that are their labels."""
+    directory = tmp_path_factory.mktemp("photos")
+    for i in range(12):
+        path = directory / ("warm" if i % 2 else "cold") / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (48, 40), (20 * i, 120, 250 - 20 * i)).save(path)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def photo_index(clip: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "photos.index"
+    store = Extractor(clip, precision="fp32").embed_to(path.with_suffix(".store"), photos)
+    VectorIndex.build(store).save(path)
+    return path

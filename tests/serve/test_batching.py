@@ -207,3 +207,23 @@ def test_an_engine_that_does_not_come_back_is_dead(monkeypatch: pytest.MonkeyPat
             assert queue.alive
 
     run(test)
+
+
+def test_a_small_request_is_let_in_where_a_large_one_is_not() -> None:
+    async def test() -> None:
+        engine = Engine()
+        async with queue_of(engine, patience_s=0.5) as queue:
+            first = await blocked(queue, engine)
+            queue._rate = 20.0
+            large = ask(queue, *range(20, 50))
+            await asyncio.sleep(0)
+            with pytest.raises(Refused, match="busy"):
+                await ask(queue, *range(20, 50))
+            small = ask(queue, 2)
+            await asyncio.sleep(0)
+            engine.gate.set()
+            assert (await small).tolist() == [[4]]
+            assert not large.done()
+            await asyncio.gather(first, large)
+
+    run(test)

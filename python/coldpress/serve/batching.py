@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -56,11 +57,12 @@ class Batch:
 
 @dataclass(eq=False, slots=True)
 class _Job(Generic[T]):
-    """The items of one request; `taken` of them are in a batch or done."""
+    """The items of one request; `taken` of them are in a batch or done, the others cost `left`."""
 
     items: Sequence[T]
     costs: Sequence[int]
     done: asyncio.Future[None]
+    left: int
     begun: float = field(default_factory=time.perf_counter)
     taken: int = 0
     missing: int = 0
@@ -77,7 +79,7 @@ class BatchQueue(Generic[T]):
     canary : an item that can be computed. If it fails behind another failure, it is the engine that is broken.
     budget : cost of a batch, at most; an item that costs more is computed alone.
     capacity : cost of all that may wait; a request beyond it is refused with 429.
-    patience_s : the same in seconds, by the rate of the last batches.
+    patience_s : how long a request may have to wait for others, by the rate of the last batches; else 429 too.
     on_batch : told of every batch.
     """
 
@@ -108,10 +110,14 @@ class BatchQueue(Generic[T]):
         stalled = self._busy_since is not None and time.perf_counter() - self._busy_since > STALLED_S
         return not (self._broken or stalled)
 
-    @property
-    def delay_s(self) -> float:
-        """Seconds until what waits now is computed, by the rate of the last batches; 0 as long as that is unknown."""
-        return self.waiting / self._rate if self._rate else 0.0
+    def delay_s(self, cost: int) -> float:
+        """Seconds until a request of that cost would be done, by the rate of the last batches; 0 while that is unknown.
+
+        Those ahead take turns with it, so it waits for as many of their batches as it has itself.
+        """
+        own = ceil(cost / self.budget) * self.budget
+        ahead = sum(min(job.left, own) for job in self._jobs)
+        return ahead / self._rate if self._rate else 0.0
 
     async def __call__(self, items: Sequence[T], costs: Sequence[int]) -> npt.NDArray[np.float32]:
         """Return the vectors (N, D) of the items of a request; cancelling it takes what waits out of the queue.
@@ -126,9 +132,10 @@ class BatchQueue(Generic[T]):
         if not self.alive:
             raise engine_down()
         total = sum(costs)
-        if self._jobs and (self.waiting + total > self.capacity or self.delay_s > self.patience_s):
-            raise overloaded(self.delay_s)
-        job = _Job(items, costs, asyncio.get_running_loop().create_future(), missing=len(items))
+        delay_s = self.delay_s(total)
+        if self._jobs and (self.waiting + total > self.capacity or delay_s > self.patience_s):
+            raise overloaded(delay_s)
+        job = _Job(items, costs, asyncio.get_running_loop().create_future(), left=total, missing=len(items))
         job.rows = [np.empty(0, np.float32)] * len(items)
         self._jobs[job] = None
         self.waiting += total
@@ -152,7 +159,7 @@ class BatchQueue(Generic[T]):
     def _drop(self, job: _Job[T]) -> None:
         if job in self._jobs:
             del self._jobs[job]
-            self.waiting -= sum(job.costs[job.taken :])
+            self.waiting -= job.left
 
     def _take(self) -> list[tuple[_Job[T], int]]:
         """The next items, each with the job that they belong to."""
@@ -164,6 +171,7 @@ class BatchQueue(Generic[T]):
                 batch.append((job, job.taken))
                 room -= job.costs[job.taken]
                 self.waiting -= job.costs[job.taken]
+                job.left -= job.costs[job.taken]
                 job.taken += 1
             if job.taken < len(job.items):
                 if len(batch) > before:

@@ -128,7 +128,7 @@ class _Exchange:
         """Refuse a body that is announced to be too large."""
         announced = dict(self._scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._most:
-            raise too_large(f"a body of {int(announced)} bytes, limit {self._most}")
+            raise too_large(f"a body of {int(announced)} bytes, more than the limit of {self._most}")
 
     async def receive(self) -> Message:
         """The next part of the body."""
@@ -136,7 +136,7 @@ class _Exchange:
         self._bytes += len(message.get("body", b""))
         self.arrived = not message.get("more_body", False)
         if self._bytes > self._most:
-            self.problem = too_large(f"a body of more than {self._most} bytes")
+            self.problem = too_large(f"a body of more than the limit of {self._most} bytes")
             raise self.problem
         return message
 

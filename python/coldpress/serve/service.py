@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
-CAPACITY_BATCHES = 64
-"""Full batches that may wait."""
+CAPACITY_BATCHES = {"text": 256, "image": 32}
+"""Full batches that may wait: a few megabytes of token numbers, on two cores 77 MB of images of 224 x 224."""
 
 PATIENCE = 0.5
 """Part of the deadline that a request may wait: what would have to wait longer is told so at once."""
@@ -226,7 +226,7 @@ class Service:
             self._compute_thread,
             canary=encoder.canary,
             budget=budget,
-            capacity=CAPACITY_BATCHES * budget,
+            capacity=CAPACITY_BATCHES[modality] * budget,
             patience_s=PATIENCE * self.limits.deadline_s,
             on_batch=count,
         )
