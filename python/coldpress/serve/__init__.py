@@ -11,6 +11,7 @@ from coldpress.errors import MissingExtra
 try:
     import fastapi  # noqa: F401 (all of them here, so that one that is missing is named at once)
     import httptools  # noqa: F401
+    import orjson  # noqa: F401
     import prometheus_client  # noqa: F401
     import python_multipart  # noqa: F401
     import uvicorn  # noqa: F401

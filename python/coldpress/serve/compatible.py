@@ -90,7 +90,7 @@ def _add_tei(routes: APIRouter, service: Service) -> None:
         if body.truncate is False:
             _refuse_truncated(made)
         rows = shortened(made.vectors, body.dimensions)
-        return JSON((_normalised(rows) if body.normalize else rows).tolist())
+        return JSON(_normalised(rows) if body.normalize else rows)
 
     @routes.get("/info", tags=["text-embeddings-inference"], responses={401: ERRORS[401]})
     async def info() -> Response:

@@ -184,7 +184,7 @@ def _vectors_answer(service: Service, made: Embedded, dtype: wire.Dtype | None) 
     if dtype is None:
         return JSON(
             {
-                "vectors": made.vectors.tolist(),
+                "vectors": made.vectors,
                 "dim": service.encoder.dim,
                 "truncated": list(made.truncated),
                 "tokens": made.tokens,
