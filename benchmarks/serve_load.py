@@ -1,7 +1,7 @@
 """What `coldpress serve` does under more load than it can carry, and what batching across requests brings.
 
-Two questions, over ``POST /embed`` with one text a request. The generator runs in a process of its own on the same machine,
-so that it takes a part of the cores from the server:
+Two questions, over ``POST /embed`` with one text a request. The generator runs in a process of its own on the same
+machine, so that it takes a part of the cores from the server:
 
 - throughput of many connections, with batches of the default size and one by one (``--max-batch 1``), in turns, of
   queries (the first eight words of documentation paragraphs) and of whole paragraphs;
@@ -31,7 +31,7 @@ from texts import documentation_paragraphs
 
 MODEL = "all-MiniLM-L6-v2"
 CONNECTIONS = 64
-PAUSE_S = 0.1  # of a client that was refused: far less than the second that it is asked to wait
+PAUSE_S = 0.5  # of a client that was refused: half of the least that it is asked to wait
 PERCENTILES = (50, 90, 99)
 
 
@@ -144,7 +144,7 @@ def saturation(precision: str, seconds: float, deadline_s: float) -> dict[str, A
     """What becomes of requests that are several times too many."""
     with serving(precision, "--deadline", str(deadline_s)) as server:
         load(server, "paragraphs", CONNECTIONS, 3)
-        result = {"deadline_s": deadline_s, **load(server, "paragraphs", 16 * CONNECTIONS, seconds)}
+        result = {"deadline_s": deadline_s, **load(server, "paragraphs", 8 * CONNECTIONS, seconds)}
     for status, one in result["answers"].items():
         print(f"status {status}: {one}", flush=True)
     print(f"memory: {result['memory_mb']}", flush=True)
@@ -170,7 +170,7 @@ def main() -> None:
             for kind in ("queries", "paragraphs")
         }
     if given.part != "throughput":
-        figures["saturation"] = saturation(given.precision, given.seconds, 1.0)
+        figures["saturation"] = saturation(given.precision, given.seconds, 2.0)
     write(given.json, **figures, cores=os.cpu_count())
 
 

@@ -23,7 +23,7 @@ LADDER = [
     {"engine"},
     {"extractor"},
     {"index", "probes", "sklearn", "together"},
-    {"recipe"},
+    {"recipe", "embedding_map"},
     {"report", "bench", "serve"},
     {"cli"},
 ]

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,10 +25,12 @@ _BUSY = (429, 503)
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An item of the index, and how near it is to the query."""
+    """An item of the index, how near it is to the query, and what the index knows of it."""
 
     key: str
     score: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,14 @@ class Client:
         vector: npt.ArrayLike | None = None,
         key: Texts | None = None,
         k: int = 10,
+        where: Mapping[str, Any] | None = None,
     ) -> list[list[Neighbour]]:
-        """The `k` nearest neighbours of each text, image, vector or item of the index, the nearest first."""
-        found = self._json("/v1/search", _body(text=text, image=image, vector=vector, key=key) | {"k": k})
+        """The `k` nearest neighbours of each text, image, vector or item of the index, the nearest first.
+
+        With `where`, among those whose metadata is so: ``{"label": ["cat", "dog"], "year": {">=": 1990}}``.
+        """
+        query = _body(text=text, image=image, vector=vector, key=key, where=where)
+        found = self._json("/v1/search", query | {"k": k})
         return [_neighbours(result["hits"]) for result in found["results"]]
 
     def predict(
@@ -171,7 +178,7 @@ def _encoded(image: str | Path | bytes) -> str:
 
 
 def _neighbours(hits: Sequence[Mapping[str, Any]]) -> list[Neighbour]:
-    return [Neighbour(hit["key"], hit["score"]) for hit in hits]
+    return [Neighbour(hit["key"], hit["score"], hit["metadata"], hit.get("text")) for hit in hits]
 
 
 def _error(status: int, answer: bytes) -> ServerError:

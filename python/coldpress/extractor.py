@@ -368,7 +368,7 @@ class Extractor:
         """How to build this extractor again, ``Extractor(**description)``; a fitted `pca` comes beside it."""
         shaping = {name: self._options[name] for name in _SHAPING}
         chosen = {"precision": self.precision, "layer_precision": self.layer_precision}
-        calibration = self._options["calibration"]
+        calibration = self.model.calibration if self.precision in self.model.backbone.calibrated else None
         return {"model": self.name, "modality": self.modality, **shaping, **chosen, "calibration": calibration}
 
     @property

@@ -190,3 +190,20 @@ def test_what_a_store_leads_to_has_its_layers(cli: Cli, minilm: Path, tmp_path: 
     assert cli("index", tmp_path / "store", "--out", tmp_path / "index").code == 0
     found = cli("search", tmp_path / "index", "--text", texts[7], "-k", 1, "--json")
     assert found.code == 0, found.err
+
+
+def test_an_index_may_have_a_map(cli: Cli, store: Path, tmp_path: Path) -> None:
+    assert cli("index", store, "--out", tmp_path / "mapped", "--map").code == 0
+    assert sorted(pq.read_table(tmp_path / "mapped" / "map.parquet")["key"].to_pylist()) == sorted(
+        EmbeddingStore(store).keys
+    )
+
+
+def test_a_new_key_is_shown_once(cli: Cli, tmp_path: Path) -> None:
+    from coldpress.serve.keys import owner_of, read_keys
+
+    made = cli("serve", "--new-key", "alice", "--api-keys", tmp_path / "keys.txt", "--json")
+    assert owner_of(made.json["key"], read_keys(tmp_path / "keys.txt")) == "alice"
+    again = cli("serve", "--new-key", "alice", "--api-keys", tmp_path / "keys.txt")
+    assert again.code == 1
+    assert "has a key of 'alice' already" in again.err

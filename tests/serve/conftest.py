@@ -20,6 +20,7 @@ from PIL import Image
 from coldpress import Client, Extractor, VectorIndex
 from coldpress.cli._demo import corpus as documentation
 from coldpress.data import Columns
+from coldpress.embedding_map import draw_map
 from coldpress.probes import fit_probe
 from coldpress.store import EmbeddingStore
 
@@ -88,7 +89,7 @@ def extractor() -> Extractor:
 
 @pytest.fixture(scope="session")
 def store(texts: Path, extractor: Extractor, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
-    columns = Columns(key="key", label="label")
+    columns = Columns(key="key", label="label", metadata=("text",))
     return extractor.embed_to(tmp_path_factory.mktemp("made") / "texts.store", texts, columns=columns)
 
 
@@ -96,6 +97,7 @@ def store(texts: Path, extractor: Extractor, tmp_path_factory: pytest.TempPathFa
 def index(store: EmbeddingStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("made") / "texts.index"
     VectorIndex.build(store).save(path)
+    draw_map(store).save(path)
     return path
 
 
@@ -151,6 +153,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def photo_index(clip: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("made") / "photos.index"
-    store = Extractor(clip, precision="fp32").embed_to(path.with_suffix(".store"), photos)
+    columns = Columns(label="label")
+    store = Extractor(clip, precision="fp32").embed_to(path.with_suffix(".store"), photos, columns=columns)
     VectorIndex.build(store).save(path)
+    draw_map(store).save(path)
     return path

@@ -42,7 +42,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 @asynccontextmanager
 async def queue_of(engine: Engine, seen: list[Batch] | None = None, **options: Any) -> AsyncIterator[BatchQueue[int]]:
-    settings = {"canary": 1, "budget": 8, "capacity": 100, "patience_s": 100.0, **options}
+    settings = {"canary": 1, "budget": 8, "capacity": 100, "patience_s": 100.0, "expiry_s": 100.0, **options}
     with ThreadPoolExecutor(1) as thread:
         queue = BatchQueue(engine, thread, on_batch=[].append if seen is None else seen.append, **settings)
         task = asyncio.create_task(queue.run())
@@ -225,5 +225,19 @@ def test_a_small_request_is_let_in_where_a_large_one_is_not() -> None:
             assert (await small).tolist() == [[4]]
             assert not large.done()
             await asyncio.gather(first, large)
+
+    run(test)
+
+
+def test_who_has_waited_for_nothing_is_sent_away_before_the_deadline() -> None:
+    async def test() -> None:
+        engine = Engine()
+        async with queue_of(engine, expiry_s=0.02) as queue:
+            first = await blocked(queue, engine)
+            with pytest.raises(Refused) as refused:
+                await ask(queue, 2)
+            assert refused.value.status == 429
+            engine.gate.set()
+            assert (await first).tolist() == [[0]]  # was begun, so that it is answered
 
     run(test)

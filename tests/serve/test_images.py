@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -109,3 +111,32 @@ def test_images_come_in_every_format_and_mode(server: Any, clip: Path) -> None:
     colours = Image.fromarray(np.random.default_rng(5).integers(0, 256, (40, 50, 3), dtype=np.uint8))
     files = [encoded(colours.convert(mode), kind) for mode, kind in (("L", "PNG"), ("CMYK", "JPEG"), ("P", "GIF"))]
     assert np.array_equal(server.client.embed(image=files), Extractor(clip, precision="fp32").embed(files))
+
+
+def test_thumbnails_are_of_items_only_and_of_nothing_outside_the_directory(
+    start: Callable[..., Any], photo_index: Path, photos: Path, tmp_path: Path
+) -> None:
+    media = tmp_path / "media"
+    shutil.copytree(photos, media)
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (30, 30)).save(secret)
+    (media / "warm" / "1.png").unlink()
+    (media / "warm" / "1.png").symlink_to(secret)
+    (media / "warm" / "3.png").write_text("password: no image")
+    Image.new("RGB", (900, 600)).save(media / "cold" / "2.png")
+    with start("--index", photo_index, "--media", media, "--max-pixels", "0.3") as server:
+
+        def thumbnail(key: str) -> tuple[int, bytes]:
+            try:
+                with urllib.request.urlopen(f"{server.url}/v1/thumbnail?key={quote(key)}", timeout=10) as answer:
+                    return answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read()
+
+        status, file = thumbnail("cold/0.png")
+        with Image.open(io.BytesIO(file)) as image:
+            assert (status, image.format, image.size) == (200, "JPEG", (48, 40))
+        outside = ("../secret.png", str(secret), "warm/../../secret.png", "nobody.png", "", "cold", "\x00")
+        for key in (*outside, "warm/1.png", "warm/3.png", "cold/2.png"):
+            assert thumbnail(key)[0] == 404, key
+        assert b"password" not in thumbnail("warm/3.png")[1]

@@ -177,3 +177,26 @@ def test_a_client_says_what_the_server_said(server: Any) -> None:
     with pytest.raises(ServerError, match="404: key: key 'nobody' is not among the 300 keys") as error:
         server.client.search(key="nobody")
     assert error.value.status == 404
+
+
+def test_neighbours_meet_the_conditions_and_bring_what_is_known(server: Any, store: Any, index: Any) -> None:
+    label = str(store.metadata.column("label")[0])
+    found = server.client.search(QUESTIONS, k=5, where={"label": label})
+    assert {hit.metadata["label"] for hits in found for hit in hits} == {label}
+    texts = dict(zip(store.keys, store.metadata.column("text").to_pylist(), strict=True))
+    assert all(hit.text == texts[hit.key][:400] for hits in found for hit in hits)
+    others = server.client.search(QUESTIONS[0], k=300, where={"label": {"!=": label}})[0]
+    assert label not in {hit.metadata["label"] for hit in others}
+    assert server.client.info()["index"]["columns"] == ["label", "text"]
+    assert post_json(server, "/v1/search", {"text": "a", "where": {"colour": "red"}})[1]["error"]["param"] == "where"
+    for where in ({}, {"label": {"~": "a"}}, {"label": {"=": [1]}}, "label = a", {"label": {}}, {"source": "/"}):
+        assert post_json(server, "/v1/search", {"text": "a", "where": where})[0] == 422, where
+
+
+def test_the_map_is_of_items_of_the_index(server: Any, store: Any) -> None:
+    with urllib.request.urlopen(server.url + "/v1/map", timeout=10) as answer:
+        drawn = json.load(answer)
+    assert sorted(drawn["keys"]) == sorted(store.keys)
+    assert max(map(abs, drawn["x"] + drawn["y"])) == pytest.approx(1, abs=1e-3)
+    labels = dict(zip(store.keys, store.metadata.column("label").to_pylist(), strict=True))
+    assert drawn["columns"]["label"] == [labels[key] for key in drawn["keys"]]

@@ -64,6 +64,9 @@ def index(
     output: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which output, of a store that holds several.")
     ] = None,
+    draw: Annotated[
+        bool, typer.Option("--map", help="Lay 2,000 rows out in the plane too, for the page of coldpress serve: 5 s.")
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="For the clustering and the recall measurement.")] = 0,
     threads: options.Threads = None,
 ) -> Result:
@@ -74,6 +77,7 @@ def index(
     longer has the vectors to compare with: its index states no recall.
     """
     from coldpress import EmbeddingStore, VectorIndex
+    from coldpress.embedding_map import draw_map
 
     started = time.perf_counter()
     opened = EmbeddingStore(store)
@@ -94,6 +98,9 @@ def index(
         )
         say("saving")
         built.save(out)
+        if draw:
+            say("drawing the map")
+            draw_map(opened, output, seed=seed).save(out)
     seconds, num_bytes = time.perf_counter() - started, directory_size(out)
     data = {
         "index": str(out),
@@ -155,5 +162,6 @@ COMMAND = Command(
     examples=(
         "coldpress index photos.store --out photos.index",
         "coldpress index passages.store --out passages.index --recall 0.99 --memory 4GB",
+        "coldpress index photos.store --out photos.index --map",
     ),
 )

@@ -32,6 +32,14 @@ def serve(
     head: Annotated[
         Path | None, typer.Option(metavar="HEAD", help="Written by coldpress probe.", rich_help_panel=_WHAT)
     ] = None,
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Show small pictures and texts of the items, from files in this directory only.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(metavar="HOST", help="Address to listen on.", rich_help_panel=_WHO)
     ] = "127.0.0.1",
@@ -92,7 +100,7 @@ def serve(
         body_bytes=int(max_body * 1e6), items=max_items, pixels=int(max_pixels * 1e6), deadline_s=deadline
     )
     places = serving.Places(
-        model, index, head, arch, device, threads, precision.value, batch_cost=max_batch, limits=limits
+        model, index, head, arch, device, threads, precision.value, batch_cost=max_batch, media=media, limits=limits
     )
     keys = None if api_keys is None else serving.read_keys(api_keys)
     if keys is None and not serving.is_loopback(host):

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from coldpress._version import __version__
-from coldpress.serve import compatible, native
+from coldpress.serve import compatible, native, page
 from coldpress.serve.answers import error_answer, from_validation
 from coldpress.serve.guard import Guard
 from coldpress.serve.refusals import Refused
@@ -50,11 +50,19 @@ def build(service: Service, *, keys: Mapping[str, str] | None = None, hosts: tup
     )
     app.include_router(native.router(service))
     app.include_router(compatible.router(service))
+    app.include_router(page.router(service))
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
-    return Guard(app, limits=service.limits, metrics=service.metrics, keys=keys, hosts=hosts)
+    return Guard(
+        app,
+        limits=service.limits,
+        metrics=service.metrics,
+        keys=keys,
+        hosts=hosts,
+        full_for_s=lambda: service.full_for_s,
+    )
 
 
 def _refused(request: Request, error: Exception) -> Response:

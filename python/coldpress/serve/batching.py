@@ -33,6 +33,9 @@ Compute = Callable[[Sequence[T]], npt.NDArray[np.float32]]
 STALLED_S = 60.0
 """A batch takes tens of milliseconds; one that takes this long is not coming back."""
 
+IDLE_S = 0.05
+"""A pause between batches that is longer means that there was nothing to do."""
+
 REVIVE_S = 5.0
 """How often a dead engine is asked whether it lives again."""
 
@@ -80,6 +83,7 @@ class BatchQueue(Generic[T]):
     budget : cost of a batch, at most; an item that costs more is computed alone.
     capacity : cost of all that may wait; a request beyond it is refused with 429.
     patience_s : how long a request may have to wait for others, by the rate of the last batches; else 429 too.
+    expiry_s : whose turn has not come by then is refused with 429 as well.
     on_batch : told of every batch.
     """
 
@@ -92,15 +96,18 @@ class BatchQueue(Generic[T]):
         budget: int,
         capacity: int,
         patience_s: float,
+        expiry_s: float,
         on_batch: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
         self._compute, self._thread, self._canary = compute, thread, canary
-        self.budget, self.capacity, self.patience_s = budget, capacity, patience_s
+        self.budget, self.capacity = budget, capacity
+        self.patience_s, self.expiry_s = patience_s, expiry_s
         self._on_batch = on_batch
         self._jobs: OrderedDict[_Job[T], None] = OrderedDict()  # in the order of their turns
         self._arrival = asyncio.Event()
         self.waiting = 0
         self._rate = 0.0  # cost per second
+        self._last_end = 0.0
         self._busy_since: float | None = None
         self._broken = False
 
@@ -140,11 +147,19 @@ class BatchQueue(Generic[T]):
         self._jobs[job] = None
         self.waiting += total
         self._arrival.set()
+        expiry = asyncio.get_running_loop().call_later(self.expiry_s, self._expire, job)
         try:
             await job.done
         finally:
+            expiry.cancel()
             self._drop(job)
         return np.stack(job.rows)
+
+    @property
+    def full_for_s(self) -> float:
+        """Seconds until even the smallest request would be let in; 0 if it is now."""
+        delay_s = self.delay_s(1)
+        return delay_s if self._jobs and delay_s > self.patience_s else 0.0
 
     async def run(self) -> None:
         """Compute what arrives, until cancelled."""
@@ -160,6 +175,11 @@ class BatchQueue(Generic[T]):
         if job in self._jobs:
             del self._jobs[job]
             self.waiting -= job.left
+
+    def _expire(self, job: _Job[T]) -> None:
+        """Send away who has waited for nothing before the deadline does: the load grew faster than was foreseen."""
+        if job.taken == 0:
+            self._finish(job, overloaded(self.delay_s(job.left)))
 
     def _take(self) -> list[tuple[_Job[T], int]]:
         """The next items, each with the job that they belong to."""
@@ -188,13 +208,21 @@ class BatchQueue(Generic[T]):
         finally:
             self._busy_since = None
         seconds, cost = time.perf_counter() - begun, sum(job.costs[i] for job, i in batch)
-        self._rate = cost / seconds if not self._rate else 0.8 * self._rate + 0.2 * cost / seconds
+        self._learn_rate(cost, begun)
         for (job, i), row in zip(batch, rows, strict=True):
             self._deliver(job, i, row)
         self._on_batch(Batch(len(batch), cost, seconds, [begun - job.begun for job, _ in batch]))
         if self._broken:
             for job in list(self._jobs):
                 self._finish(job, engine_down())
+
+    def _learn_rate(self, cost: int, begun: float) -> None:
+        """Count the time between two batches, too: a busy event loop is slow to start the second."""
+        end = time.perf_counter()
+        since = begun if begun - self._last_end > IDLE_S else self._last_end
+        self._last_end = end
+        rate = cost / (end - since)
+        self._rate = rate if not self._rate else 0.8 * self._rate + 0.2 * rate
 
     def _deliver(self, job: _Job[T], i: int, row: Vector | Exception) -> None:
         if isinstance(row, Exception):

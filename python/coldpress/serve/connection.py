@@ -39,7 +39,7 @@ class PatientProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come, unless it is a head that does not end."""
         super().data_received(data)
-        if self._head_timer is not None:
+        if self._head_timer is not None and not (self.cycle and self.cycle.more_body):
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
                 self._refuse(_TOO_LONG)
@@ -54,6 +54,13 @@ class PatientProtocol(HttpToolsProtocol):
         """The head is there: from here on the deadline of the request counts."""
         self._head_arrived()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """A body that nobody reads any more may take as long as the next head."""
+        unread = self.cycle.more_body
+        super().on_response_complete()
+        if unread and self._head_timer is None:
+            self._await_head()
 
     def _await_head(self) -> None:
         self._head_bytes = 0

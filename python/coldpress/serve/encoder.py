@@ -51,6 +51,7 @@ class Encoder:
         self.modality = extractor.modality
         self.dim: int = columns.stop - columns.start
         self.canary: ModelInput = self.prepare([CANARY if self.modality == "text" else _gray_image()]).inputs[0]
+        self.compute([self.canary])  # the first time takes up to seconds
 
     @property
     def batch_cost(self) -> int:

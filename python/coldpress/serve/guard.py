@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
@@ -23,6 +23,9 @@ OPEN = ("/", "/health", "/docs", "/openapi.json")
 
 UNCOUNTED = (*OPEN, "/metrics")
 """Answered however busy the server is."""
+
+EMBEDDING = ("/v1/embed", "/v1/embeddings", "/embed")
+"""Where everything has to be computed: refused unread while nothing can be."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 DRAINED = 4
@@ -48,6 +51,7 @@ class Guard:
     keys : name to hash; whoever has none of them gets 401. None lets everybody in.
     hosts : what the ``Host`` header may say; None for anything. So pages of other sites that have a browser call a
         server on this machine are kept out.
+    full_for_s : says for how many seconds nothing more can be computed.
     """
 
     def __init__(
@@ -58,8 +62,10 @@ class Guard:
         metrics: Metrics,
         keys: Mapping[str, str] | None = None,
         hosts: tuple[str, ...] | None = None,
+        full_for_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.app, self.limits, self.metrics, self.keys, self.hosts = app, limits, metrics, keys, hosts
+        self._full_for_s = full_for_s
         self.active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,6 +118,8 @@ class Guard:
             scope["state"] = {**scope.get("state", {}), "owner": owner}
         if counted and self.active > self.limits.requests:
             raise overloaded(1.0)
+        if path in EMBEDDING and (full_for_s := self._full_for_s()):
+            raise overloaded(full_for_s)
 
 
 class _Exchange:
@@ -121,14 +129,20 @@ class _Exchange:
         self._scope, self._receive, self._send, self._most = scope, receive, send, most
         self._bytes = 0
         self.problem: Refused | None = None
+        self._begun = time.perf_counter()
         self.status = 0
         self.arrived = False
 
     def check_length(self) -> None:
         """Refuse a body that is announced to be too large."""
-        announced = dict(self._scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self._most:
-            raise too_large(f"a body of {int(announced)} bytes, more than the limit of {self._most}")
+        if (announced := self._announced()) > self._most:
+            raise too_large(f"a body of {announced} bytes, more than the limit of {self._most}")
+
+    def _announced(self) -> int:
+        """Bytes of the body by its head; -1 where that does not say."""
+        headers = dict(self._scope["headers"])
+        length = headers.get(b"content-length", b"-1" if b"transfer-encoding" in headers else b"0")
+        return int(length) if length.isdigit() else -1
 
     async def receive(self) -> Message:
         """The next part of the body."""
@@ -147,7 +161,9 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = {name.lower() for name, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *(pair for pair in HEADERS.items() if pair[0] not in own)]
+            timing = f"total;dur={1e3 * (time.perf_counter() - self._begun):.2f}".encode()
+            added = [(name, value) for name, value in HEADERS.items() if name not in own]
+            message["headers"] = [*message["headers"], *added, (b"server-timing", timing)]
         await self._send(message)
 
     async def refuse(self, refused: Refused) -> None:
@@ -158,8 +174,8 @@ class _Exchange:
         if refused.status == 413:
             await self._drain()
         answer = error_answer(self._scope["path"], refused)
-        if not self.arrived:
-            answer.headers["connection"] = "close"
+        if not self.arrived and (refused.status in (408, 413) or not 0 <= self._announced() <= self._most):
+            answer.headers["connection"] = "close"  # else uvicorn passes over the rest of the body
         if refused.status == 401:
             answer.headers["www-authenticate"] = "Bearer"
         await answer(self._scope, self._receive, self.send)

@@ -47,7 +47,7 @@ def body_of(model: type[Asked]) -> dict[str, Any]:
     """What OpenAPI says about a body that may come in several forms."""
     schema = model.model_json_schema()
     image = {"type": "array", "items": {"type": "string", "format": "binary"}}
-    options = {name: value for name, value in schema["properties"].items() if name == "k"}
+    options = {name: value for name, value in schema["properties"].items() if name in ("k", "where")}
     content: dict[str, Any] = {
         "application/json": {"schema": schema},
         MULTIPART: {"schema": {"type": "object", "properties": {"image": image, **options}, "required": ["image"]}},
@@ -81,9 +81,9 @@ def router(service: Service) -> APIRouter:
         query = await read_query(request, SearchRequest, service.encoder.dim, service.limits)
         k = query.options.k
         if query.kind == "key":
-            results = await service.search_keys(query.texts, k)
+            results = await service.search_keys(query.texts, k, query.options.where)
         else:
-            results = await service.search(await vectors_of(query), k)
+            results = await service.search(await vectors_of(query), k, query.options.where)
         return JSON({"results": [{"hits": hits_json(hits)} for hits in results], "fingerprint": fingerprint(service)})
 
     @routes.post("/v1/embed", response_model=EmbedResponse, openapi_extra=body_of(EmbedRequest) | _parameters())
@@ -141,17 +141,13 @@ def fingerprint(service: Service) -> str:
 
 def hits_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
     """Neighbours as JSON."""
-    return [{"key": hit.key, "score": round(hit.score, 6)} for hit in hits]
+    return [{"key": hit.key, "score": round(hit.score, 6), **hit.about} for hit in hits]
 
 
 def describe(service: Service) -> Mapping[str, Any]:
     """What a client may know: no path of the server is in it."""
-    extractor, index, head, limits = (
-        service.encoder.extractor,
-        service.opened.index,
-        service.opened.head,
-        service.limits,
-    )
+    extractor, limits = service.encoder.extractor, service.limits
+    index, catalogue, head = service.opened.index, service.opened.catalogue, service.opened.head
     return {
         "version": __version__,
         "model": service.name,
@@ -160,13 +156,17 @@ def describe(service: Service) -> Mapping[str, Any]:
         "precision": extractor.precision,
         "fingerprint": extractor.fingerprint.digest,
         "index": None
-        if index is None
+        if index is None or catalogue is None
         else {
             "rows": len(index),
             "kind": index.kind,
             "metric": index.metric,
             "output": index.output,
             "recall_at_10": index.settings["recall_at_10"],
+            "columns": list(catalogue.columns),
+            "thumbnails": catalogue.has_thumbnails,
+            "choices": dict(catalogue.choices),
+            "map": catalogue.map is not None,
         },
         "head": None if head is None else {"classes": list(head.classes)},
         "limits": {

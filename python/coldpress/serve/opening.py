@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coldpress.embedding_map import EmbeddingMap
 from coldpress.errors import ColdpressError
 from coldpress.recipe import columns_of, extractor_for, query_modalities, query_options
+from coldpress.serve.catalogue import Catalogue
 from coldpress.serve.encoder import Encoder
 from coldpress.serve.limits import Limits
 from coldpress.types import Modality
@@ -28,6 +30,7 @@ class Places:
     model : needed where there is neither index nor head; else only if it has moved.
     precision : of a model without index and head, whose vectors are as these were made.
     batch_cost : tokens or images computed at a time; None: as many as keep the machine busy.
+    media : directory of the files that the items of the index are of; None: nothing of them is shown.
     """
 
     model: str | None = None
@@ -38,15 +41,17 @@ class Places:
     threads: int | None = None
     precision: str = "auto"
     batch_cost: int | None = None
+    media: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Encoders by modality, that of index and head first; index and head, if there are any."""
+    """Encoders by modality, that of index and head first; index with its catalogue and head, if there are any."""
 
     encoders: Mapping[Modality, Encoder]
     index: VectorIndex | None
+    catalogue: Catalogue | None
     head: Head | None
 
 
@@ -60,24 +65,30 @@ def open_all(places: Places) -> Opened:
     FingerprintMismatch
         If index, head and model are not of one space.
     """
-    from coldpress.index import VectorIndex
-    from coldpress.probes import Head
-
-    index = None if places.index is None else VectorIndex.open(places.index)
-    head = None if places.head is None else Head.open(places.head)
+    if places.media is not None and not places.media.is_dir():
+        raise ColdpressError(f"{places.media} is not a directory: --media names that of the files of the items")
+    index, catalogue, head = _made(places)
     if index is None and head is None and places.model is None:
         raise ColdpressError("nothing to serve: give --model, --index or --head")
-    return checked(Opened(_encoders(places, index, head), index, head))
+    return checked(Opened(_encoders(places, index, head), index, catalogue, head))
 
 
 def reopen(places: Places, before: Opened) -> Opened:
     """The same with index and head as they are on disk now; errors as of :func:`open_all`."""
+    index, catalogue, head = _made(places)
+    return checked(replace(before, index=index, catalogue=catalogue, head=head))
+
+
+def _made(places: Places) -> tuple[VectorIndex | None, Catalogue | None, Head | None]:
     from coldpress.index import VectorIndex
     from coldpress.probes import Head
 
-    index = None if places.index is None else VectorIndex.open(places.index)
     head = None if places.head is None else Head.open(places.head)
-    return checked(replace(before, index=index, head=head))
+    if places.index is None:
+        return None, None, head
+    index = VectorIndex.open(places.index)
+    drawn = EmbeddingMap.open(places.index)
+    return index, Catalogue(index, places.media, drawn, places.limits.pixels), head
 
 
 def checked(opened: Opened) -> Opened:

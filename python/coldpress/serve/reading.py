@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast, get_args
@@ -65,11 +66,11 @@ async def read_query(request: Request, model: type[A], dim: int, limits: Limits)
     vectors = np.empty((0, dim), np.float32)
     if form == MULTIPART:
         images, fields = await _read_form(request, limits)
-        options = _validated(model, fields)
+        options = _validated(model, _parsed(fields))
     elif form == wire.BINARY:
         if "vector" not in model.model_fields:
             raise Refused(415, f"vectors ({wire.BINARY}) are not taken here, expected JSON or {MULTIPART}")
-        options = _validated(model, {name: value for name, value in request.query_params.items() if name != "dtype"})
+        options = _validated(model, _parsed({n: v for n, v in request.query_params.items() if n != "dtype"}))
         vectors = wire.from_bytes(await request.body(), dtype_of(request), dim)
     else:
         options = _validated_json(model, await request.body())
@@ -125,6 +126,16 @@ async def _read_form(request: Request, limits: Limits) -> tuple[list[bytes], dic
             else:
                 fields[name] = value
     return images, fields
+
+
+def _parsed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a form or of a query string, where conditions are JSON."""
+    if "where" not in fields:
+        return fields
+    try:
+        return {**fields, "where": json.loads(fields["where"])}
+    except ValueError as error:
+        raise invalid(f"not JSON: {error}", "where") from error
 
 
 def _validated(model: type[A], fields: dict[str, Any]) -> A:

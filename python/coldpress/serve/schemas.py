@@ -19,6 +19,9 @@ _IMAGE = Field(default=None, description="An image file in base64, or several. O
 _VECTOR = Field(
     default=None, description="A vector, or several. Or send them as application/octet-stream: rows of ?dtype=."
 )
+Scalar = str | int | float | bool | None
+Condition = Scalar | list[Scalar] | dict[Literal["=", "!=", "<", "<=", ">", ">="], Scalar]
+
 _KEY = Field(default=None, description="The key of an item of the index, or several.")
 
 
@@ -43,6 +46,12 @@ class SearchRequest(Asked):
     vector: Rows | None = _VECTOR
     key: Texts | None = _KEY
     k: Neighbours = 10
+    where: dict[str, Condition] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=16,
+        description='What the metadata of a neighbour must be: {"label": ["cat", "dog"], "year": {">=": 1990}}.',
+    )
 
 
 class PredictRequest(Asked):
@@ -74,10 +83,12 @@ class TEIRequest(BaseModel):
 
 
 class HitOut(BaseModel):
-    """A neighbour."""
+    """A neighbour, and what is known of it."""
 
     key: str
     score: float
+    metadata: dict[str, Scalar]
+    text: str | None = None
 
 
 class ResultOut(BaseModel):

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from coldpress.errors import ColdpressError
 from coldpress.serve.batching import Batch, BatchQueue, ItemFailed
+from coldpress.serve.catalogue import Catalogue
 from coldpress.serve.encoder import Encoder, Prepared
 from coldpress.serve.metrics import Metrics
 from coldpress.serve.opening import Opened, Places, open_all, reopen
@@ -30,12 +31,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
+Where = Mapping[str, Any]
 
 CAPACITY_BATCHES = {"text": 256, "image": 32}
 """Full batches that may wait: a few megabytes of token numbers, on two cores 77 MB of images of 224 x 224."""
 
 PATIENCE = 0.5
 """Part of the deadline that a request may wait: what would have to wait longer is told so at once."""
+
+
+EXPIRY = 0.75
+"""Part of the deadline after which it is not begun: it would not be done in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +55,11 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A neighbour: its key and how near it is."""
+    """A neighbour: its key, how near it is, and what is known of it: ``metadata``, and ``text`` if it has one."""
 
     key: str
     score: float
+    about: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,11 @@ class Service:
         return all(queue.alive for queue in self.queues.values()) and not any(task.done() for task in self._tasks)
 
     @property
+    def full_for_s(self) -> float:
+        """Seconds until a text or an image would be let in; 0 if it is now."""
+        return min((queue.full_for_s for queue in self.queues.values()), default=0.0)
+
+    @property
     def encoder(self) -> Encoder:
         """The one that the vectors of the index were made with."""
         return next(iter(self.opened.encoders.values()))
@@ -123,6 +135,13 @@ class Service:
         if self.opened.index is None:
             raise not_found("this server has no index: start it with --index")
         return self.opened.index
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is known of the items of the index; errors as of `index`."""
+        _ = self.index
+        assert self.opened.catalogue is not None
+        return self.opened.catalogue
 
     @property
     def head(self) -> Head:
@@ -158,18 +177,24 @@ class Service:
             raise invalid(f"cannot be embedded: {error.reason}", place) from error
         return Embedded(vectors, prepared.tokens, prepared.truncated)
 
-    async def search(self, vectors: npt.NDArray[np.float32], k: int) -> list[list[Hit]]:
-        """The neighbours of each vector."""
-        return await self._search(lambda index: index.search(vectors, k), invalid)
+    async def search(self, vectors: npt.NDArray[np.float32], k: int, where: Where | None = None) -> list[list[Hit]]:
+        """The neighbours of each vector, among those that meet the conditions."""
+        self._check_where(where)
+        return await self._search(lambda index: index.search(vectors, k, where=where))
 
-    async def search_keys(self, keys: Sequence[str], k: int) -> list[list[Hit]]:
+    async def search_keys(self, keys: Sequence[str], k: int, where: Where | None = None) -> list[list[Hit]]:
         """The neighbours of items of the index, themselves left out."""
 
         def search(index: VectorIndex) -> tuple[Sequence[Any], Sequence[Any]]:
-            found = [index.search_key(key, k) for key in keys]
+            found = [index.search_key(key, k, where=where) for key in keys]
             return [scores for scores, _ in found], [names for _, names in found]
 
-        return await self._search(search, not_found, "key")
+        self._check_where(where)
+        try:
+            await self.in_thread(self.index.metadata, keys, [])
+        except ColdpressError as error:
+            raise not_found(str(error), "key") from error
+        return await self._search(search)
 
     async def predict(self, vectors: npt.NDArray[np.float32]) -> Predicted:
         """The classes of vectors."""
@@ -201,19 +226,31 @@ class Service:
         """Call a function that would hold up the event loop, in one of as many threads as there are cores."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, partial(function, *arguments))
 
-    async def _search(
-        self, search: Callable[[VectorIndex], tuple[Any, Any]], refuse: Callable[..., Refused], field: str | None = None
-    ) -> list[list[Hit]]:
-        index, begun = self.index, time.perf_counter()
+    def _check_where(self, where: Where | None) -> None:
+        known = ("key", *self.catalogue.columns)
+        if unknown := next((name for name in where or () if name not in known), None):
+            raise invalid(f"no column {unknown!r}, expected some of {', '.join(known)}", "where")
+
+    async def _search(self, search: Callable[[VectorIndex], tuple[Any, Any]]) -> list[list[Hit]]:
+        """Search, and look up what is known of the neighbours; the conditions may be wrong, all else was checked."""
+        index, catalogue, begun = self.index, self.catalogue, time.perf_counter()
+
+        def look_up() -> list[list[Hit]]:
+            scores, keys = search(index)
+            return [
+                [
+                    Hit(key, float(score), about)
+                    for key, score, about in zip(row, numbers, catalogue.describe(row), strict=True)
+                ]
+                for row, numbers in zip(([str(key) for key in row] for row in keys), scores, strict=True)
+            ]
+
         try:
-            scores, keys = await self.in_thread(search, index)
+            found = await self.in_thread(look_up)
         except ColdpressError as error:
-            raise refuse(str(error), field) from error
+            raise invalid(str(error), "where") from error
         self.metrics.search.observe(time.perf_counter() - begun)
-        return [
-            [Hit(str(key), float(score)) for score, key in zip(*row, strict=True)]
-            for row in zip(scores, keys, strict=True)
-        ]
+        return found
 
     def _queue(self, encoder: Encoder) -> BatchQueue[ModelInput]:
         modality, budget = encoder.modality, self.places.batch_cost or encoder.batch_cost
@@ -228,6 +265,7 @@ class Service:
             budget=budget,
             capacity=CAPACITY_BATCHES[modality] * budget,
             patience_s=PATIENCE * self.limits.deadline_s,
+            expiry_s=EXPIRY * self.limits.deadline_s,
             on_batch=count,
         )
         self.metrics.queue.labels(modality).set_function(lambda: queue.waiting)
