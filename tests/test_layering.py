@@ -15,7 +15,7 @@ import coldpress
 PACKAGE = Path(coldpress.__file__).parent
 LADDER = [
     {"errors", "types", "_version", "_urls"},
-    {"_library", "_image"},
+    {"_library", "_image", "client"},
     {"ops"},
     {"layers"},
     {"models"},
@@ -23,7 +23,8 @@ LADDER = [
     {"engine"},
     {"extractor"},
     {"index", "probes", "sklearn", "together"},
-    {"report", "bench"},
+    {"recipe", "embedding_map"},
+    {"report", "bench", "serve"},
     {"cli"},
 ]
 RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}
@@ -33,6 +34,10 @@ HOMES = {
     "transformers": {"models"},
     "openvino": {"models"},
     "plotly": {"report", "bench"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "prometheus_client": {"serve"},
 }
 LAZY = {"faiss", "sklearn", "transformers", "openvino", "plotly", "typer", "rich"}
 """Slow to import: inside functions only, but in `cli` (itself loaded by the command) and the estimator's file."""

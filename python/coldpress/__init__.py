@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from coldpress._version import __version__
 
 if TYPE_CHECKING:
+    from coldpress.client import Client
     from coldpress.data import Columns
     from coldpress.engine import Progress, Summary
     from coldpress.errors import ColdpressError, FingerprintMismatch
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Certificate",
+    "Client",
     "ColdpressError",
     "Columns",
     "EmbeddingStore",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "coldpress.client": ("Client",),
     "coldpress.data": ("Columns",),
     "coldpress.engine": ("Progress", "Summary"),
     "coldpress.errors": ("ColdpressError", "FingerprintMismatch"),

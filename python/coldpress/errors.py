@@ -40,3 +40,11 @@ class MissingExtra(ColdpressError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(f"{what} needs the package '{package}': pip install 'coldpress[{extra}]'")
+
+
+class ServerError(ColdpressError):
+    """What a server answered instead of a result; `status` is that of HTTP, 0 where it did not answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status = status

@@ -22,7 +22,7 @@ from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import Calibration, LoadedModel
 from coldpress.preprocess import preprocessor_for
 from coldpress.store import EmbeddingStore, Projection, StoreWriter
-from coldpress.types import Certificate, Fingerprint, Modality, Output
+from coldpress.types import Certificate, Failed, Fingerprint, Modality, ModelInput, Output
 
 NUMERICS = 2
 """Raised whenever a change of coldpress changes the vectors beyond rounding."""
@@ -229,17 +229,25 @@ class Extractor:
             If an item cannot be embedded; names the first one. ``embed_to`` goes on past such items instead.
         """
         contents = as_contents(items, self.modality)
-        pooled = [output.name for output in self.outputs if not output.dense]
-        if not pooled:
-            raise ColdpressError(f"{self.outputs[0].name} are a matrix an item: use embed_to(), or add a pooled output")
-        rows, at = [], 0
+        rows, at = [self.compute([])], 0
         for inputs in prepare_chunks(self._preprocess, contents, chunk_size(self.modality, self.outputs)):
-            vectors = self._compute(all_good(inputs, at))
-            rows.append(np.concatenate([rows_of(vectors[name]) for name in pooled], axis=1))
+            rows.append(self.compute(all_good(inputs, at)))
             if not (finite := np.isfinite(rows[-1]).all(axis=1)).all():
                 raise ItemError(f"item {at + int(finite.argmin())}: the vector holds NaN or infinity")
             at += len(inputs)
-        return np.concatenate(rows) if rows else np.empty((0, sum(self.dims[name] for name in pooled)), np.float32)
+        return np.concatenate(rows)
+
+    def prepare(self, items: Sequence[Any] | npt.NDArray[Any]) -> Sequence[ModelInput | Failed]:
+        """The first half of :meth:`embed`: what the backbone takes, or why it cannot be had, for each item."""
+        return self._preprocess(as_contents(items, self.modality))
+
+    def compute(self, inputs: Sequence[ModelInput]) -> npt.NDArray[np.float32]:
+        """The second half of :meth:`embed`: the vectors of prepared items, finite or not."""
+        pooled = [output.name for output in self.outputs if not output.dense]
+        if not pooled:
+            raise ColdpressError(f"{self.outputs[0].name} are a matrix an item: use embed_to(), or add a pooled output")
+        vectors = self._compute(inputs)
+        return np.concatenate([rows_of(vectors[name]) for name in pooled], axis=1)
 
     def certify(self, items: Sequence[Any] | npt.NDArray[Any], *, samples: int | None = None) -> Certificate:
         """Compare the vectors of some items with the fp32 reference forward.
@@ -304,10 +312,6 @@ class Extractor:
         on_progress : called after each chunk, in the calling thread.
         should_stop : asked at the end of each shard; with True the run ends there, to be continued later.
 
-        Returns
-        -------
-        Summary
-
         Raises
         ------
         FingerprintMismatch
@@ -358,12 +362,7 @@ class Extractor:
     def embed_to(
         self, out: str | Path, source: str | Path | Sequence[Any] | Iterable[Any] | Source, **options: Any
     ) -> EmbeddingStore:
-        """Do what :meth:`run` does, with the same options, and open the store.
-
-        Returns
-        -------
-        EmbeddingStore
-        """
+        """Do what :meth:`run` does, with the same options, and open the store."""
         self.run(out, source, **options)
         return EmbeddingStore(out)
 
@@ -371,7 +370,7 @@ class Extractor:
         """How to build this extractor again, ``Extractor(**description)``; a fitted `pca` comes beside it."""
         shaping = {name: self._options[name] for name in _SHAPING}
         chosen = {"precision": self.precision, "layer_precision": self.layer_precision}
-        calibration = self._options["calibration"]
+        calibration = self.model.calibration if self.precision in self.model.backbone.calibrated else None
         return {"model": self.name, "modality": self.modality, **shaping, **chosen, "calibration": calibration}
 
     @property

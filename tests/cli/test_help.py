@@ -15,7 +15,7 @@ HEAVY = {"torch", "numpy", "faiss", "sklearn", "pyarrow", "plotly", "PIL"}
 
 
 def test_the_commands_are_those_that_work() -> None:
-    assert NAMES == ["demo", "info", "bench", "embed", "certify", "index", "search", "probe", "predict"]
+    assert NAMES == ["demo", "info", "bench", "embed", "certify", "index", "search", "serve", "probe", "predict"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,6 +52,9 @@ def test_version(cli: Callable[..., Any]) -> None:
         ("search", "an.index"),
         ("search", "an.index", "--text", "a", "--key", "b"),
         ("predict", "a.head", "a.txt", "--out", "predictions.xlsx"),
+        ("serve",),
+        ("serve", "--index", "i", "--precision", "fp32"),
+        ("serve", "--new-key", "alice"),
         ("no-such-command",),
         ("info", "--no-such-option"),
     ],

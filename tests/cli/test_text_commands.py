@@ -72,7 +72,15 @@ def test_another_fingerprint_is_refused_with_what_differs(cli: Cli, embedding: l
 def test_index_says_how_good_it_is(cli: Cli, store: Path, tmp_path: Path) -> None:
     made = cli("index", store, "--out", tmp_path / "index", "--metric", "dot", "--json").json
     assert (made["rows"], made["kind"], made["metric"]) == (100, "exact", "dot")
-    assert made["settings"]["recall_at_10"] == 1.0
+    assert made["settings"]["recall_at_10"] == made["certificate"]["recall_at_10"] == 1.0
+
+
+def test_an_index_that_does_not_fit_is_refused(cli: Cli, store: Path, tmp_path: Path) -> None:
+    done = cli("index", store, "--out", tmp_path / "index", "--memory", "10KB")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "an index of 100 x 384 takes" in done.err
+    assert not (tmp_path / "index").exists()
+    assert cli("index", store, "--out", tmp_path / "index", "--memory", "much").code == 2
 
 
 def test_search_by_text_finds_the_meaning(cli: Cli, index: Path, store: Path) -> None:
@@ -80,6 +88,17 @@ def test_search_by_text_finds_the_meaning(cli: Cli, index: Path, store: Path) ->
     assert [hit["rank"] for hit in found["hits"]] == [1, 2, 3]
     assert {hit["label"] for hit in found["hits"]} == {"email"}
     assert all(hit["text"] for hit in found["hits"])
+
+
+def test_search_among_those_that_meet_a_condition(cli: Cli, index: Path) -> None:
+    asked = ("search", index, "--text", "compose an electronic letter", "-k", 40, "--where")
+    found = cli(*asked, "label = asyncio", "--json").json
+    assert found["where"] == ["label = asyncio"]
+    assert {hit["label"] for hit in found["hits"]} == {"asyncio"}
+    assert "asyncio" in cli(*asked, "label = asyncio").out
+    done = cli(*asked, "colour = red")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "no metadata column 'colour', expected one of: key, source" in done.err
 
 
 def test_search_by_key_leaves_the_item_itself_out(cli: Cli, index: Path, store: Path) -> None:
@@ -171,3 +190,20 @@ def test_what_a_store_leads_to_has_its_layers(cli: Cli, minilm: Path, tmp_path: 
     assert cli("index", tmp_path / "store", "--out", tmp_path / "index").code == 0
     found = cli("search", tmp_path / "index", "--text", texts[7], "-k", 1, "--json")
     assert found.code == 0, found.err
+
+
+def test_an_index_may_have_a_map(cli: Cli, store: Path, tmp_path: Path) -> None:
+    assert cli("index", store, "--out", tmp_path / "mapped", "--map").code == 0
+    assert sorted(pq.read_table(tmp_path / "mapped" / "map.parquet")["key"].to_pylist()) == sorted(
+        EmbeddingStore(store).keys
+    )
+
+
+def test_a_new_key_is_shown_once(cli: Cli, tmp_path: Path) -> None:
+    from coldpress.serve.keys import owner_of, read_keys
+
+    made = cli("serve", "--new-key", "alice", "--api-keys", tmp_path / "keys.txt", "--json")
+    assert owner_of(made.json["key"], read_keys(tmp_path / "keys.txt")) == "alice"
+    again = cli("serve", "--new-key", "alice", "--api-keys", tmp_path / "keys.txt")
+    assert again.code == 1
+    assert "has a key of 'alice' already" in again.err

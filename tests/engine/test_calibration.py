@@ -77,6 +77,14 @@ def test_a_copy_knows_what_was_learnt() -> None:
     assert np.array_equal(theirs.embed(pictures(9, 3)), ours.embed(pictures(9, 3)))
 
 
+def test_the_description_of_a_store_has_what_was_learnt(tmp_path: Path) -> None:
+    """So that an index of it can be searched."""
+    store = extractor().embed_to(tmp_path / "store", MemorySource(pictures(40, 0), "image"))
+    described = {name: value for name, value in store.description.items() if name != "model"}
+    again = Extractor(extractor().model, device="cpu", **described)
+    assert again.fingerprint.digest == store.fingerprint.digest
+
+
 def test_the_modes_are_compared_on_the_same_sample() -> None:
     ours = extractor("auto")
     trials = ours.compare(pictures(40, 0))

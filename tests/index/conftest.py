@@ -11,17 +11,18 @@ from coldpress.types import Fingerprint, Item, Outcome, Results, TextInput
 
 @pytest.fixture(scope="session")
 def make_store(tmp_path_factory):
-    """Function of vectors (N, D), or of several outputs by name, and optionally keys: a store of them in shards."""
+    """Function of vectors (N, D), or of several outputs by name, and optionally keys and a metadata mapping a row."""
 
-    def make(vectors, keys=None, *, shard_rows=5000, dtype=None):
+    def make(vectors, keys=None, *, shard_rows=5000, dtype=None, metadata=None, fingerprint=None):
         outputs = vectors if isinstance(vectors, dict) else {"pooled": vectors}
         outputs = {name: np.asarray(matrix) for name, matrix in outputs.items()}
         first = next(iter(outputs.values()))
-        items = [Item(key, key) for key in (keys or [f"item {row}" for row in range(len(first))])]
+        keys = keys or [f"item {row}" for row in range(len(first))]
+        items = [Item(key, key, key, extra) for key, extra in zip(keys, metadata or [{}] * len(keys), strict=True)]
         path = tmp_path_factory.mktemp("store")
         with StoreWriter(
             path,
-            fingerprint=Fingerprint({"weights": "abc", "pooling": "mean"}),
+            fingerprint=Fingerprint(fingerprint or {"weights": "abc", "pooling": "mean"}),
             dims={name: matrix.shape[1] for name, matrix in outputs.items()},
             dtype=dtype or ("float16" if first.dtype == np.float16 else "float32"),
             shard_rows=shard_rows,

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -89,6 +95,118 @@ def test_a_killed_save_leaves_the_old_index(tmp_path, make_store, renames_before
     subprocess.run([*command, "99"], check=True)
     assert VectorIndex.open(tmp_path).search(np.eye(7)[:1], 1)[1] == "a"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+# Imports once, then changes and saves the index in a fork for each line it reads, until it is killed or done.
+LAUNCHER = """
+import os, sys
+import numpy as np
+from coldpress.index import VectorIndex
+from coldpress.store import EmbeddingStore
+directory, stores = sys.argv[1], [EmbeddingStore(path) for path in sys.argv[2:]]
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        for store in stores:
+            index = VectorIndex.open(directory, memory_map=line.strip() == "mapped")
+            if store.keys[0] in index.keys:
+                index.remove(list(store.keys))
+            else:
+                index.add(store)
+            if len(index) == 1000:
+                index.compact()
+            index.save(directory)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+def test_kills_at_any_moment_leave_the_index_as_before_or_after_a_change(tmp_path, make_store):
+    vectors = np.random.default_rng(0).normal(size=(3000, 16))
+    base, *stores = (
+        make_store(vectors[start : start + 1000], [f"{start + row}" for row in range(1000)])
+        for start in (0, 1000, 2000)
+    )
+    VectorIndex.build(base, kind="ivf").save(tmp_path / "index")
+    command = [sys.executable, "-c", LAUNCHER, tmp_path / "index", *(store.path for store in stores)]
+    draw, seen, killed = random.Random(0), set(), 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        duration_s = 0.0
+        for number in range(18):
+            print(("mapped", "loaded")[number % 2], file=process.stdin, flush=True)
+            pid, begin = int(process.stdout.readline()), time.monotonic()
+            if number < 2:  # undisturbed, to know when to kill the others
+                assert process.stdout.readline() == "0\n"
+                duration_s = time.monotonic() - begin
+                continue
+            time.sleep(draw.uniform(0, duration_s))
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            killed += int(process.stdout.readline()) == signal.SIGKILL
+            index = VectorIndex.open(tmp_path / "index")
+            keys = sorted(int(key) for key in index.keys)
+            starts = {key // 1000 for key in keys}
+            assert keys == [key for start in sorted(starts) for key in range(1000 * start, 1000 * start + 1000)]
+            seen.add(tuple(sorted(starts)))
+            for key in (keys[0], keys[-1]):
+                assert index.search(vectors[key : key + 1], 1)[1][0, 0] == str(key)
+        process.stdin.close()
+    assert killed >= 8
+    assert len(seen) >= 2, "some saves must have come to their end"
+
+
+def test_a_reader_meets_a_saver_again_and_again(tmp_path, make_store):
+    stores = [make_store(np.eye(8)[:rows]) for rows in (4, 8)]
+    indices = [VectorIndex.build(store) for store in stores]
+    indices[0].save(tmp_path)
+    stop = threading.Event()
+
+    def save_until_told():
+        while not stop.is_set():
+            for index in indices:
+                index.save(tmp_path)
+
+    savers = [threading.Thread(target=save_until_told) for _ in range(2)]
+    for saver in savers:
+        saver.start()
+    try:
+        lengths, end = Counter(), time.monotonic() + 30
+        while (lengths.total() < 100 or len(lengths) < 2) and time.monotonic() < end:
+            lengths[len(VectorIndex.open(tmp_path))] += 1
+    finally:
+        stop.set()
+        for saver in savers:
+            saver.join()
+    assert set(lengths) == {4, 8}
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
+def test_a_mapped_index_answers_the_same_while_it_is_replaced(tmp_path, clustered, kind):
+    index = VectorIndex.build(clustered, kind=kind)
+    index.save(tmp_path)
+    mapped = VectorIndex.open(tmp_path, memory_map=True)
+    queries = clustered.embeddings[:50]
+    expected = index.search(queries)
+    index.remove(["item 3"])
+    index.compact()
+    index.save(tmp_path)
+    for a, b in zip(expected, mapped.search(queries), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert mapped.search_key("item 4", 5)[1].tolist() == [key for key in expected[1][4] if key != "item 4"][:5]
+
+
+def test_a_removal_does_not_write_the_vectors_again(tmp_path, clustered):
+    VectorIndex.build(clustered).save(tmp_path)
+    before = {path.name: path.stat().st_ino for path in tmp_path.glob("*-*")}
+    index = VectorIndex.open(tmp_path)
+    index.remove(["item 3"])
+    index.save(tmp_path)
+    after = {path.name: path.stat().st_ino for path in tmp_path.glob("*-*")}
+    assert {name: after.get(name) for name in before} == before
+    assert len(after) == len(before) + 1
+    index.save(tmp_path / "copy")
+    assert len(VectorIndex.open(tmp_path / "copy")) == len(index) == 11_999
 
 
 @pytest.mark.parametrize("name", ["faiss", "parquet"])

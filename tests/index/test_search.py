@@ -8,21 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from judge import brute_force
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
 from coldpress.index import VectorIndex
 from coldpress.index.vectors import block_rows
 from coldpress.types import Fingerprint
-
-
-def brute_force(vectors, queries, metric, k):
-    """Scores (N, k) float64 and rows (N, k), by falling score and then rising row."""
-    x, q = np.asarray(vectors, np.float64), np.asarray(queries, np.float64)
-    if metric == "cosine":
-        x, q = x / np.linalg.norm(x, axis=1, keepdims=True), q / np.linalg.norm(q, axis=1, keepdims=True)
-    scores = q @ x.T
-    rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(scores, rows, axis=1), rows
 
 
 @st.composite
@@ -67,9 +58,10 @@ def test_blocks_join_without_seam(make_store, monkeypatch):
     np.testing.assert_array_equal(parts[1], whole[1])
 
 
-def test_auto_is_exact_below_ten_thousand_rows_and_ivf_from_there(make_store, vectors_in_clusters):
+def test_auto_is_exact_below_ten_thousand_rows_and_a_graph_from_there(make_store, vectors_in_clusters):
     assert VectorIndex.build(make_store(vectors_in_clusters[:9_999])).kind == "exact"
-    assert VectorIndex.build(make_store(vectors_in_clusters[:10_000])).kind == "ivf"
+    assert VectorIndex.build(make_store(vectors_in_clusters[:10_000])).kind == "hnsw"
+    assert VectorIndex.build(make_store(vectors_in_clusters[:10_000]), metric="dot").kind == "ivf"
 
 
 def test_one_of_several_outputs(make_store):
@@ -81,11 +73,16 @@ def test_one_of_several_outputs(make_store):
     assert index.search(outputs["layer:6"], 1)[1].ravel().tolist() == list(store.keys)
 
 
-@pytest.mark.parametrize("metric", ["cosine", "dot"])
-def test_ivf_reaches_its_recall_on_queries_of_its_own_data(clustered, vectors_in_clusters, metric):
-    index = VectorIndex.build(clustered, kind="ivf", metric=metric)
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("ivf", "cosine"), ("ivf", "dot"), ("hnsw", "cosine"), ("IVF200,Flat", "dot"), ("SQ8", "cosine")],
+)
+def test_it_reaches_its_recall_on_queries_of_its_own_data(clustered, vectors_in_clusters, kind, metric):
+    chosen = {"kind": kind} if kind in ("ivf", "hnsw") else {"factory": kind}
+    index = VectorIndex.build(clustered, metric=metric, **chosen)
     assert index.settings["recall_at_10"] >= 0.95
-    assert 1 <= index.settings["nprobe"] < index.settings["nlist"]
+    if kind == "ivf":
+        assert 1 <= index.settings["nprobe"] < index.settings["nlist"]
     # fresh queries, measured here: the stored number must not flatter
     rng = np.random.default_rng(9)
     queries = vectors_in_clusters[rng.choice(12_000, 500)] + 0.1 * rng.normal(size=(500, 24))
@@ -95,23 +92,25 @@ def test_ivf_reaches_its_recall_on_queries_of_its_own_data(clustered, vectors_in
     assert np.mean(found) >= 0.92
 
 
-def test_ivf_is_reproducible(clustered):
-    first, second = (VectorIndex.build(clustered, threads=1) for _ in range(2))
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_one_thread_builds_the_same_index_again(clustered, kind):
+    first, second = (VectorIndex.build(clustered, kind=kind, threads=1) for _ in range(2))
     assert first.settings == second.settings
     queries = clustered.embeddings[:200]
     for a, b in zip(first.search(queries), second.search(queries), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_ivf_returns_no_holes_when_the_probed_lists_hold_fewer_than_k(clustered):
-    index = VectorIndex.build(clustered)
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_there_are_no_holes_when_the_probed_lists_hold_fewer_than_k(clustered, kind):
+    index = VectorIndex.build(clustered, kind=kind)
     for k in (500, 20_000):
         _, keys = index.search(clustered.embeddings[:3], k)
         assert keys.shape == (3, min(k, 12_000))
         assert all(len(set(row)) == len(row) and None not in row for row in keys)
 
 
-@pytest.mark.parametrize("kind", ["exact", "ivf"])
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
 def test_neighbours_of_a_stored_item_leave_it_out(clustered, kind):
     index = VectorIndex.build(clustered, kind=kind)
     scores, keys = index.search_key("item 7", k=5)
@@ -166,7 +165,12 @@ def test_bad_queries_are_refused(make_store, queries, k, message):
         (np.empty((0, 4)), {}, "no vectors"),
         ([[1, 0], [0, 0]], {}, r"'item 1' \(row 1\) is all zeros.*metric='dot'"),
         (np.eye(4), {"kind": "ivf"}, "at least 100 rows, got 4"),
-        (np.eye(4), {"kind": "hnsw"}, "'hnsw', expected"),
+        (np.eye(4), {"kind": "flat"}, "'flat', expected"),
+        (np.eye(4), {"factory": "Tree7"}, r"'Tree7', which faiss cannot make of vectors of width 4"),
+        (np.eye(4), {"factory": "Flat", "kind": "exact"}, "replaces kind"),
+        (np.eye(4), {"recall": 1.5}, r"recall is 1\.5"),
+        (np.eye(4), {"output": "layer:3"}, "no output 'layer:3', expected one of pooled"),
+        (np.eye(400), {"memory": 1000}, r"an index of 400 x 400 takes .* but 0\.0 MB of memory may be used: raise"),
         (np.eye(4), {"metric": "l2"}, "'l2', expected"),
         (np.eye(4), {"threads": 0}, "threads is 0"),
     ],

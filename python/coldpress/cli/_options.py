@@ -173,6 +173,14 @@ def columns(
     return Columns(text=text, image=image, key=key, label=label, metadata="*" if "*" in kept else kept)
 
 
+def memory_of(value: str) -> int:
+    """Read ``4GB`` or ``500 MB`` as bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])i?B?\s*", value, re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"--memory is {value!r}, expected a number with a unit, such as 4GB")
+    return int(float(match[1]) * 1024 ** (1 + "KMGT".index(match[2].upper())))
+
+
 def image_size_of(value: str | None) -> int | tuple[int, int] | str | None:
     """Read ``224`` or ``224x320``; ``native`` is for the model to read."""
     if value is None or value.startswith("native"):

@@ -94,6 +94,8 @@ def describe_index(path: Path) -> Result:
         "metric": index.metric,
         "bytes": directory_size(path),
         "settings": dict(index.settings),
+        "certificate": index.certificate.to_json(),
+        "columns": list(index.columns),
         "fingerprint": {"digest": index.fingerprint.digest, "fields": dict(index.fingerprint.fields)},
     }
 
@@ -104,7 +106,7 @@ def describe_index(path: Path) -> Result:
             "model": _made_by(index),
             "output": index.output,
             "takes": _queries(index),
-            **index_facts(index.kind, index.metric, index.settings["recall_at_10"]),
+            **index_facts(index.kind, index.metric, index.certificate),
             "settings": listing((f"{name} {value}" for name, value in settings.items()), most=20) or None,
             "on disk": size(directory_size(path)),
         }

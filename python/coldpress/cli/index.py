@@ -15,9 +15,11 @@ from coldpress.cli import _options as options
 from coldpress.cli import _terminal as terminal
 from coldpress.cli._command import Command, Result
 from coldpress.cli._format import count, directory_size, duration, facts, size
+from coldpress.cli._progress import steps
 
 if TYPE_CHECKING:
     from coldpress import EmbeddingStore
+    from coldpress.index import RecallCertificate
 
 
 class Kind(str, Enum):
@@ -25,6 +27,7 @@ class Kind(str, Enum):
 
     AUTO = "auto"
     EXACT = "exact"
+    HNSW = "hnsw"
     IVF = "ivf"
 
 
@@ -42,28 +45,62 @@ def index(
         typer.Option(metavar="INDEX", help="Directory of the index.", parser=options.local_path, show_default=False),
     ],
     kind: Annotated[
-        Kind, typer.Option(help="exact compares with every row, ivf with clusters; auto: by the number of rows.")
+        Kind,
+        typer.Option(
+            help="exact compares with every row, hnsw walks a graph, ivf reads clusters; auto: by rows and memory."
+        ),
     ] = Kind.AUTO,
+    recall: Annotated[
+        float, typer.Option(metavar="SHARE", min=0.01, max=1, help="Part of the 10 nearest that a search finds.")
+    ] = 0.95,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="What building may take, such as 4GB. [dim]Default: 4/5 of what is left.[/]"),
+    ] = None,
+    factory: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Instead of --kind, an index in the language of FAISS.")
+    ] = None,
     metric: Annotated[Metric, typer.Option(help="Cosine scales vectors to unit length.")] = Metric.COSINE,
     output: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which output, of a store that holds several.")
     ] = None,
+    draw: Annotated[
+        bool, typer.Option("--map", help="Lay 2,000 rows out in the plane too, for the page of coldpress serve: 5 s.")
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="For the clustering and the recall measurement.")] = 0,
     threads: options.Threads = None,
 ) -> Result:
     """Build a FAISS index of a store and measure its recall.
 
-    Recall is the part of the 10 nearest stored vectors that a search finds. A store of signs (embed --dtype binary) no
-    longer has the vectors to compare with: its index states none.
+    The memory it takes is forecast first: what does not fit is refused. The search is tuned to the recall on vectors
+    held out from the store, and the certificate says what was reached. A store of signs (embed --dtype binary) no
+    longer has the vectors to compare with: its index states no recall.
     """
     from coldpress import EmbeddingStore, VectorIndex
+    from coldpress.embedding_map import draw_map
 
     started = time.perf_counter()
     opened = EmbeddingStore(store)
     if not opened.complete:
         terminal.complain(f"warning: {store} is incomplete: only its {count(len(opened), 'row')} so far are indexed")
-    built = VectorIndex.build(opened, kind=kind.value, metric=metric.value, output=output, threads=threads, seed=seed)
-    built.save(out)
+    with steps(f"Indexing {store}") as say:
+        built = VectorIndex.build(
+            opened,
+            kind=kind.value,
+            recall=recall,
+            memory=None if memory is None else options.memory_of(memory),
+            factory=factory,
+            metric=metric.value,
+            output=output,
+            threads=threads,
+            seed=seed,
+            progress=say,
+        )
+        say("saving")
+        built.save(out)
+        if draw:
+            say("drawing the map")
+            draw_map(opened, output, seed=seed).save(out)
     seconds, num_bytes = time.perf_counter() - started, directory_size(out)
     data = {
         "index": str(out),
@@ -75,29 +112,41 @@ def index(
         "bytes": num_bytes,
         "seconds": round(seconds, 4),
         "settings": dict(built.settings),
+        "certificate": built.certificate.to_json(),
     }
 
     def render(console: Console) -> None:
         head = Text.assemble(("✓ ", "green"), (count(len(built), "vector"), "bold"), f" indexed in {out}")
         head.append(f"  ({duration(seconds)})", "dim")
         console.print(head, soft_wrap=True)
-        console.print(
-            facts(index_facts(built.kind, built.metric, built.settings["recall_at_10"]) | {"size": size(num_bytes)})
-        )
+        console.print(facts(index_facts(built.kind, built.metric, built.certificate) | {"size": size(num_bytes)}))
         console.print(f"\n[dim]Next:[/] coldpress search {out} {_query(opened)} --store {store}", soft_wrap=True)
 
     return Result(data, render)
 
 
-def index_facts(kind: str, metric: str, recall: float | None) -> dict[str, object]:
+def index_facts(kind: str, metric: str, certificate: RecallCertificate) -> dict[str, object]:
     """What matters of an index."""
     how = {
         "exact": "every row is compared",
-        "ivf": "rows of the nearest clusters are compared",
+        "hnsw": "a graph leads to the nearest rows",
+        "ivf": "codes of the nearest clusters are compared, the best of them again",
         "binary": "the signs of every row are compared, the nearest ranked by the numbers of the query",
+        "factory": "as described to FAISS",
     }
-    shown = "unknown: the store keeps signs alone" if recall is None else f"{recall:.3f}"
-    return {"kind": f"{kind} ({how[kind]})", "metric": metric, "recall@10": shown}
+    recall = certificate.recall_at_10
+    shown = (
+        "unknown: the store keeps signs alone" if recall is None else f"{recall:.3f} of {certificate.target:g} asked"
+    )
+    latency = f"{certificate.latency_p50_ms:.2f} ms, 99 % below {certificate.latency_p99_ms:.2f} ms"
+    built = f"{size(certificate.build_bytes)}, forecast {size(certificate.forecast_bytes)}"
+    return {
+        "kind": f"{kind} ({how[kind]})",
+        "metric": metric,
+        "recall@10": shown,
+        "one query": latency,
+        "built in": built,
+    }
 
 
 def _query(store: EmbeddingStore) -> str:
@@ -112,6 +161,7 @@ COMMAND = Command(
     position=1,
     examples=(
         "coldpress index photos.store --out photos.index",
-        "coldpress index passages.store --out passages.index --kind ivf",
+        "coldpress index passages.store --out passages.index --recall 0.99 --memory 4GB",
+        "coldpress index photos.store --out photos.index --map",
     ),
 )

@@ -32,6 +32,14 @@ def search(
         typer.Option(metavar="KEY", help="Find what is near this item of the index.", rich_help_panel="Query"),
     ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Neighbours.", rich_help_panel="Query")] = 10,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help='Only what meets it, such as "label = cat" (or !=, <, <=, >, >=); may be repeated.',
+            rich_help_panel="Query",
+        ),
+    ] = None,
     store: Annotated[
         str | None,
         typer.Option(metavar="STORE", help="Show labels and texts too, found through this store."),
@@ -49,20 +57,27 @@ def search(
         raise typer.BadParameter("give exactly one of --text, --image and --key")
     from coldpress import VectorIndex
 
-    opened = VectorIndex.open(index)
+    opened = VectorIndex.open(index, memory_map=True)
     originals = None if store is None else Originals(store, opened)
     if key is not None:
-        scores, keys = opened.search_key(key, k)
+        scores, keys = opened.search_key(key, k, where=where or None)
     else:
         given: Modality = "text" if text is not None else "image"
         extractor = extractor_for_query(opened, given, model, arch, device=device)
         query = embed_output(extractor, [text if text is not None else image], opened.output)
-        scores, keys = (found[0] for found in opened.search(query, k))
+        scores, keys = (found[0] for found in opened.search(query, k, where=where or None))
+    kept = opened.metadata(list(keys), [name for name in ("label",) if name in opened.columns]).to_pylist()
     hits: list[dict[str, Any]] = [
-        {"rank": rank, "score": round(float(score), 6), "key": hit, **(originals.of(hit) if originals else {})}
-        for rank, (score, hit) in enumerate(zip(scores, keys, strict=True), 1)
+        {"rank": rank, "score": round(float(score), 6), **row, **(originals.of(row["key"]) if originals else {})}
+        for rank, (score, row) in enumerate(zip(scores, kept, strict=True), 1)
     ]
-    data = {"index": str(index), "query": {"text": text, "image": image, "key": key}, "k": k, "hits": hits}
+    data = {
+        "index": str(index),
+        "query": {"text": text, "image": image, "key": key},
+        "k": k,
+        "where": where or [],
+        "hits": hits,
+    }
 
     def render(console: Console) -> None:
         extra = [name for name in ("label", "text") if any(hit.get(name) is not None for hit in hits)]
@@ -84,6 +99,7 @@ COMMAND = Command(
     examples=(
         'coldpress search passages.index --text "how do I cancel my order" -k 5',
         "coldpress search photos.index --image holiday.jpg",
+        'coldpress search photos.index --key cats/001.jpg --where "label != cat"',
         'coldpress search clip-photos.index --text "a dog on a beach"',
         "coldpress search photos.index --key cats/001.jpg --json",
     ),

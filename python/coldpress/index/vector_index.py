@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError
-from coldpress.index import files
-from coldpress.index._faiss import faiss_threads, load_faiss
-from coldpress.index.ivf import MIN_ROWS, build_ivf
-from coldpress.index.signs import SignIndex, build_signs
-from coldpress.index.vectors import Floats, Metric, Rows, prepare, prepared_blocks
-from coldpress.store.projection import PROJECTION_NAME, Projection
+from coldpress.errors import ColdpressError
+from coldpress.index import changes, saving
+from coldpress.index._faiss import faiss_threads
+from coldpress.index.build import Say, build_index, usable_memory
+from coldpress.index.contents import Contents
+from coldpress.index.measure import certify, measure_again
+from coldpress.index.plan import IndexPlan, Kind
+from coldpress.index.planning import plan_of_store
+from coldpress.index.recall import RecallCertificate
+from coldpress.index.rows import rows_of_store
+from coldpress.index.space import space_of
+from coldpress.index.vectors import Floats, Metric, prepare
+from coldpress.index.where import Where
+from coldpress.store.keys import Keys
 from coldpress.types import Fingerprint
 
 if TYPE_CHECKING:
@@ -28,18 +33,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["exact", "ivf", "binary"]
 Neighbours = tuple[Floats, npt.NDArray[np.object_]]
-
-EXACT_BELOW = 10_000  # rows; below, brute force answers in about a millisecond and there is nothing to tune
-RECALL_TARGET = 0.95
-TIE_SLACK = 16  # further neighbours fetched so that rows of equal score at the k-th place are cut in row order
 
 
 class VectorIndex:
     """Nearest neighbours among the vectors of a store.
 
-    Made by :meth:`build` or :meth:`open`. Searching is safe from several threads at once.
+    Made by :meth:`build`, :meth:`open` or :meth:`merge`. Searching is safe from several threads at once, but not while
+    the index is changed.
 
     Attributes
     ----------
@@ -52,67 +53,84 @@ class VectorIndex:
     projection : Projection or None
         What they were mapped by, if they were, for the queries.
     metric : {"cosine", "dot"}
-    kind : {"exact", "ivf", "binary"}
-    settings : mapping
-        How it was built and tuned; always has ``recall_at_10`` against comparing every stored vector, and for ``"ivf"``
-        ``nlist``, ``nprobe`` and more. Of ``"binary"`` it is None: the vectors that the signs were are not stored.
+    dim : int
+        Width D of the vectors.
+    kind : {"exact", "hnsw", "ivf", "binary", "factory"}
 
     Examples
     --------
-    >>> index = VectorIndex.build(store)                # doctest: +SKIP
-    >>> scores, keys = index.search(vectors, k=10)      # doctest: +SKIP
-    >>> index.save("photos.index")                      # doctest: +SKIP
+    >>> index = VectorIndex.build(store)                                        # doctest: +SKIP
+    >>> scores, keys = index.search(vectors, k=10, where={"label": "cat"})      # doctest: +SKIP
+    >>> index.save("photos.index")                                              # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        faiss_index: Any,
-        keys: pa.Array[Any],
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        space = contents.space
+        self.fingerprint = space.fingerprint
+        self.model = space.model
+        self.description = space.description
+        self.output = space.output
+        self.projection = space.projection
+        self.metric: Metric = space.metric
+        self.kind: Kind = contents.kind
+        self.dim = int(contents.index.d)
+
+    @classmethod
+    def forecast(
+        cls,
+        store: EmbeddingStore,
         *,
-        fingerprint: Fingerprint,
-        model: str,
-        description: Mapping[str, Any],
-        output: str,
-        metric: Metric,
-        kind: Kind,
-        settings: Mapping[str, Any],
-        projection: Projection | None = None,
-    ) -> None:
-        self._index = faiss_index
-        self._keys = keys
-        self.fingerprint = fingerprint
-        self.model = model
-        self.description = MappingProxyType(dict(description))
-        self.output = output
-        self.projection = projection
-        self.metric: Metric = metric
-        self.kind: Kind = kind
-        self.settings = MappingProxyType(dict(settings))
+        kind: Literal["auto", "exact", "hnsw", "ivf"] = "auto",
+        factory: str | None = None,
+        memory: int | None = None,
+        metric: Metric = "cosine",
+        output: str | None = None,
+    ) -> IndexPlan:
+        """What :meth:`build` would make with these arguments, and the memory it would take; nothing is built.
+
+        Raises
+        ------
+        ColdpressError
+            As from :meth:`build`.
+        """
+        return plan_of_store(store, kind=kind, factory=factory, memory=memory, metric=metric, output=output)
 
     @classmethod
     def build(
         cls,
         store: EmbeddingStore,
         *,
-        kind: Literal["auto", "exact", "ivf"] = "auto",
+        kind: Literal["auto", "exact", "hnsw", "ivf"] = "auto",
+        recall: float = 0.95,
+        memory: int | None = None,
+        factory: str | None = None,
         metric: Metric = "cosine",
         output: str | None = None,
         threads: int | None = None,
         seed: int = 0,
+        progress: Say | None = None,
     ) -> VectorIndex:
         """Index every row of a store.
 
-        The vectors are read block by block; in memory are the index itself (4 bytes a dimension) and, for
-        ``"ivf"``, a training sample of at most 256 MB. The same store, seed and thread count give the same index.
+        The vectors are read block by block, and the memory that takes is known before (:meth:`forecast`). The same
+        store, seed and ``threads=1`` give the same index.
 
         Parameters
         ----------
         store : EmbeddingStore
-        kind : {"auto", "exact", "ivf"}
-            ``"exact"`` compares with every row. ``"ivf"`` compares with the rows of the nearest clusters, as many
-            of them as recall@10 >= 0.95 takes on queries held out from the data. ``"auto"`` is exact below 10,000
-            rows, else ``"ivf"``. A store of signs (``--dtype binary``) always becomes a ``"binary"`` index: the rows
-            nearest by Hamming distance, ranked by the cosine of the query with their signs, at a bit a dimension.
+        kind : {"auto", "exact", "hnsw", "ivf"}
+            ``"exact"`` compares with every row, ``"hnsw"`` walks a graph, ``"ivf"`` reads 4-bit codes of the nearest
+            clusters and looks at the best again. ``"auto"`` is exact below 10,000 rows, a graph below 200,000 (cosine
+            only), else ``"ivf"``, with vectors of a half or a quarter of float32 as memory allows. A store of signs
+            (``--dtype binary``) always becomes a ``"binary"`` index: the rows nearest by Hamming distance, ranked by
+            the cosine of the query with their signs, at a bit a dimension.
+        recall : float
+            recall@10 that a search is tuned to, on queries held out from the data.
+        memory : int, optional
+            Bytes that building may add to the process; None: four fifths of what the machine has left.
+        factory : str, optional
+            A description in the language of faiss, such as ``"IVF4096,SQ8"``, instead of `kind`.
         metric : {"cosine", "dot"}
             ``"cosine"`` scales rows and queries to unit length; ``"dot"`` takes them as they are.
         output : str, optional
@@ -121,128 +139,130 @@ class VectorIndex:
             Threads for building; None: what faiss is set to.
         seed : int
             For the sample, the held-out queries and the clustering.
+        progress : callable, optional
+            Told, block by block, what is being done.
 
         Raises
         ------
         ColdpressError
-            An empty store, a row that is not finite or, under cosine, all zeros, an unknown kind or metric.
+            An empty store, a row that is not finite or, under cosine, all zeros, an unknown kind, metric or factory,
+            an index that does not fit into memory.
         """
-        if kind not in ("auto", "exact", "ivf"):
-            raise ColdpressError(f"kind is {kind!r}, expected 'auto', 'exact' or 'ivf'")
-        if metric not in ("cosine", "dot"):
-            raise ColdpressError(f"metric is {metric!r}, expected 'cosine' or 'dot'")
-        keys, rows = store.keys, len(store)
-        if rows == 0:
-            raise ColdpressError("the store holds no vectors, expected at least one: embed something first")
-        chosen = _chosen_kind(kind, metric, rows, store.dtype)
-        name = output or store.default_output
-        if name in store.ragged:
-            raise ColdpressError(
-                f"output {name!r} has a matrix for every item, expected one vector: index a pooled output"
-            )
-        matrix = store.bits(name) if chosen == "binary" else store.output(name)
-        dim = store.dims[name]
-        settings: dict[str, Any]
+        if not 0 < recall <= 1:
+            raise ColdpressError(f"recall is {recall}, expected more than 0 and at most 1")
+        budget = usable_memory() if memory is None else memory
+        plan = cls.forecast(store, kind=kind, factory=factory, memory=budget, metric=metric, output=output)
+        logger.info("forecast: %s", plan)
+        name, rows = output or store.default_output, rows_of_store(store)
+        matrix = store.bits(name) if plan.kind == "binary" else store.output(name)
         with faiss_threads(threads) as faiss:
-            if chosen == "binary":
-                index, settings = build_signs(faiss, matrix, dim), {"recall_at_10": None}
-            elif chosen == "exact":
-                index, settings = faiss.IndexFlatIP(dim), {"recall_at_10": 1.0}
-                for _, block in prepared_blocks(matrix, metric, keys):
-                    index.add(block)
-            else:
-                index, settings = build_ivf(faiss, matrix, metric, keys, seed=seed, target=RECALL_TARGET)
-        logger.info("indexed %d rows as %s: %s", rows, chosen, settings)
-        return cls(
-            index,
-            keys.to_arrow(),
-            fingerprint=_of_output(store.fingerprint, name),
-            model=store.model,
-            description=store.description,
-            output=name,
-            projection=store.projection,
-            metric=metric,
-            kind=chosen,
-            settings=settings,
+            say = progress or (lambda _: None)
+            built = build_index(faiss, matrix, plan, metric, store.keys, seed=seed, target=recall, say=say)
+            settings, certificate = certify(faiss, built, plan, target=recall, seed=seed)
+        logger.info("indexed %d rows as %s: %s", plan.rows, plan.kind, certificate)
+        built_index = cls(
+            Contents(
+                index=built.index,
+                rows=rows,
+                space=space_of(store, name, metric),
+                kind=plan.kind,
+                settings=settings,
+                setting=built.setting,
+                certificate=certificate,
+                trained=built.trained,
+                removed=np.zeros(plan.rows, np.bool_),
+            )
         )
+        if built_index.advice:
+            logger.warning("%s", built_index.advice)
+        return built_index
 
     @classmethod
-    def open(cls, directory: str | Path, *, verify: bool = True) -> VectorIndex:
-        """Read an index that :meth:`save` wrote; `verify` compares its files with their SHA-256 first.
+    def open(cls, directory: str | Path, *, verify: bool = True, memory_map: bool = False) -> VectorIndex:
+        """Read an index that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        verify : compare its files with their SHA-256 first, which reads all of them.
+        memory_map : leave the vectors on disk, for the system to read what searches touch; in memory are the keys.
 
         Raises
         ------
         StoreError
             `directory` is not an index, is of another format version, incomplete or damaged.
         """
-        manifest, paths = files.open_directory(Path(directory), verify=verify)
-        try:
-            faiss, path = load_faiss(), str(paths["index.faiss"])
-            if manifest["kind"] == "binary":
-                index = SignIndex(faiss, faiss.read_index_binary(path), manifest["dim"])
-            else:
-                index = faiss.read_index(path)
-            keys = pq.read_table(paths["keys.parquet"])["key"].combine_chunks()
-            opened = cls(
-                index,
-                keys.cast(pa.large_string()),
-                fingerprint=Fingerprint(manifest["fingerprint"]),
-                model=manifest["model"],
-                description=manifest["description"],
-                output=manifest["output"],
-                metric=manifest["metric"],
-                kind=manifest["kind"],
-                settings=manifest["settings"],
-                projection=Projection.from_bytes(kept.read_bytes()) if (kept := paths.get(PROJECTION_NAME)) else None,
-            )
-        except (RuntimeError, KeyError, ValueError, pa.ArrowException) as error:
-            raise StoreError(f"{directory} is damaged ({error}): build the index again") from error
-        if (index.ntotal, index.d, len(keys)) != (manifest["rows"], manifest["dim"], manifest["rows"]):
-            raise StoreError(
-                f"{directory} holds {index.ntotal} vectors of width {index.d} and {len(keys)} keys, expected"
-                f" {manifest['rows']} of width {manifest['dim']}: build the index again"
-            )
-        return opened
+        return cls(saving.open_contents(Path(directory), verify=verify, memory_map=memory_map))
 
     def save(self, directory: str | Path) -> None:
         """Write the index to `directory`; an index that is there is replaced at once or, on failure, not at all.
+
+        After changes the recall is measured again first, and searches are made to work harder where it has fallen.
 
         Raises
         ------
         StoreError
             The directory cannot be written.
         """
-        faiss = load_faiss()
-        description = {
-            "rows": len(self),
-            "dim": self.dim,
-            "kind": self.kind,
-            "metric": self.metric,
-            "model": self.model,
-            "description": dict(self.description),
-            "output": self.output,
-            "fingerprint": dict(self.fingerprint.fields),
-            "settings": dict(self.settings),
-        }
+        self._measure()
+        saving.save(self._contents, Path(directory))
 
-        def write_index(path: Path) -> None:
-            try:
-                if self.kind == "binary":
-                    self._index.write(str(path))
-                else:
-                    faiss.write_index(self._index, str(path))
-            except RuntimeError as error:  # how faiss reports a full disk
-                raise OSError(str(error)) from error
+    @classmethod
+    def merge(cls, indices: Sequence[VectorIndex]) -> VectorIndex:
+        """One index of the rows of several, with the clustering and the settings of the first.
 
-        writers: dict[str, Callable[[Path], object]] = {
-            "index.faiss": write_index,
-            "keys.parquet": lambda path: pq.write_table(pa.table({"key": self._keys}), path),
-        }
-        if (projection := self.projection) is not None:
-            writers[PROJECTION_NAME] = lambda path: path.write_bytes(projection.to_bytes())
-        files.save_directory(Path(directory), description, writers)
+        Parts that shall be merged well are of the same data in random order, so that one clustering suits all.
 
-    def search(self, vectors: npt.ArrayLike, k: int = 10, *, threads: int | None = None) -> Neighbours:
+        Raises
+        ------
+        ColdpressError
+            There is none, or they share a key.
+        FingerprintMismatch
+            They are of different spaces.
+        """
+        with faiss_threads(None) as faiss:
+            merged = cls(changes.merge([index._contents for index in indices], faiss))
+        merged._measure()
+        return merged
+
+    def add(self, store: EmbeddingStore, *, threads: int | None = None) -> int:
+        """Append the rows of a store, none of whose keys may be there yet; returns how many.
+
+        Raises
+        ------
+        ColdpressError
+            A key is there already, or a row is not finite or has no direction; nothing is added.
+        FingerprintMismatch
+            The store is of another space.
+        """
+        with faiss_threads(threads) as faiss:
+            return changes.add(self._contents, faiss, store)
+
+    def remove(self, keys: Sequence[str]) -> int:
+        """Let rows be found no more; returns how many had one of these keys. :meth:`compact` frees their memory."""
+        return changes.remove(self._contents, keys)
+
+    def upsert(self, store: EmbeddingStore, *, threads: int | None = None) -> int:
+        """Append the rows of a store in place of those with the same keys; returns how many were replaced.
+
+        Raises
+        ------
+        ColdpressError, FingerprintMismatch
+            As from :meth:`add`; nothing is changed.
+        """
+        with faiss_threads(threads) as faiss:
+            return changes.upsert(self._contents, faiss, store)
+
+    def compact(self, *, threads: int | None = None) -> None:
+        """Free the memory of removed rows: those that are left are added to an empty index with the same clustering.
+
+        While that lasts, both are in memory.
+        """
+        with faiss_threads(threads) as faiss:
+            changes.compact(self._contents, faiss)
+
+    def search(
+        self, vectors: npt.ArrayLike, k: int = 10, *, where: Where | None = None, threads: int | None = None
+    ) -> Neighbours:
         """The `k` rows nearest to each query.
 
         Parameters
@@ -250,21 +270,27 @@ class VectorIndex:
         vectors : array-like, shape (N, D)
             Queries of any float type, from the space of :attr:`fingerprint`.
         k : int
-            Neighbours per query; where the index has fewer rows, that many come back.
+            Neighbours per query; where fewer rows may be found, that many come back.
+        where : optional
+            Conditions on the metadata that every neighbour meets: ``"label = cat"`` (or ``!=``, ``<``, ``<=``, ``>``,
+            ``>=``; several in a list), ``{"label": "cat"}``, ``{"label": ["cat", "dog"], "year": {">=": 1990}}``, or an
+            expression of ``pyarrow.compute``.
         threads : int, optional
             Threads for this search; None: what faiss is set to.
 
         Returns
         -------
-        scores : ndarray, shape (N, min(k, len(self))), float32
-            Cosine or dot product, falling; rows of equal score come in the order of the store.
+        scores : ndarray, shape (N, K), float32
+            Cosine or dot product with the vectors as the index keeps them, falling; rows of equal score come in the
+            order of the store. K is the least of `k` and the number of rows that may be found.
         keys : ndarray, same shape, object
             Keys (str) of those rows.
 
         Raises
         ------
         ColdpressError
-            Wrong shape or width, `k` below 1, a query that is not finite or, under cosine, all zeros.
+            Wrong shape or width, `k` below 1, a query that is not finite or, under cosine, all zeros; a condition on
+            an unknown column or with a value of another type.
         """
         if k < 1:
             raise ColdpressError(f"k is {k}, expected at least 1")
@@ -276,32 +302,30 @@ class VectorIndex:
             )
         prepared = prepare(queries, self.metric, lambda row: f"query {row}")
         with faiss_threads(threads) as faiss:
-            scores, rows = self._search_rows(faiss, prepared, min(k, len(self)))
-        return scores, self._keys_of(rows)
+            scores, rows = self._contents.search(faiss, prepared, k, where)
+        return scores, self._contents.keys_of(rows)
 
-    def search_key(self, key: str, k: int = 10) -> Neighbours:
-        """The `k` rows nearest to the row of `key`, itself left out.
+    def search_key(self, key: str, k: int = 10, *, where: Where | None = None) -> Neighbours:
+        """The `k` rows nearest to the one with that key, without itself.
 
         Returns
         -------
-        scores, keys : ndarray, shape (min(k, len(self) - 1),), float32 and object
+        scores, keys : ndarray, shape (min(k, others that may be found),), float32 and object
             As from :meth:`search`, for the one query.
 
         Raises
         ------
         ColdpressError
-            `key` is not in the index, or `k` is below 1.
+            `key` is not in the index, or `k` is below 1; as from :meth:`search`.
         """
         if k < 1:
             raise ColdpressError(f"k is {k}, expected at least 1")
-        row = int(pc.index(self._keys, pa.scalar(key, pa.large_string())).as_py())
-        if row < 0:
-            raise ColdpressError(f"key {key!r} is not among the {len(self)} keys of the index")
+        contents = self._contents
+        row = contents.rows_of([key])
         with faiss_threads(None) as faiss:
-            query = self._index.reconstruct(row)[None]
-            scores, rows = self._search_rows(faiss, query, min(k + 1, len(self)))
+            scores, rows = contents.search(faiss, contents.vectors(row), k + 1, where)
         others = np.flatnonzero(rows[0] != row)[:k]
-        return scores[0, others], self._keys_of(rows[0, others])
+        return scores[0, others], contents.keys_of(rows[0, others])
 
     def check(self, fingerprint: Fingerprint) -> None:
         """Refuse queries whose vectors cannot be compared with those of the index.
@@ -315,61 +339,61 @@ class VectorIndex:
         FingerprintMismatch
             Naming what differs.
         """
-        if not self.fingerprint.meets(fingerprint):
-            differences = "; ".join(self.fingerprint.diff(fingerprint))
-            raise FingerprintMismatch(
-                f"the index and the vectors come from different spaces (index != vectors: {differences}): embed with"
-                f" {self.model} and the same settings, or build an index of these vectors"
-            )
+        self._contents.space.check(fingerprint)
+
+    def metadata(self, keys: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """What is known of some rows: column ``key`` and `columns`, or all that there are (:attr:`columns`).
+
+        Raises
+        ------
+        ColdpressError
+            A key or a column is not in the index.
+        """
+        return self._contents.rows.take(self._contents.rows_of(list(keys)), columns)
 
     @property
-    def dim(self) -> int:
-        """Width D of the vectors."""
-        return int(self._index.d)
+    def columns(self) -> tuple[str, ...]:
+        """Names of the metadata columns that `where` can ask for, beside ``key``."""
+        return self._contents.rows.columns
+
+    @property
+    def keys(self) -> Keys:
+        """The key of every row that can be found."""
+        contents = self._contents
+        return Keys(
+            contents.rows.keys.filter(pa.array(~contents.removed)) if contents.removed.any() else contents.rows.keys
+        )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How it was built and tuned; always has ``recall_at_10``, None of ``"binary"`` as in `certificate`."""
+        return MappingProxyType({**self._contents.settings, "recall_at_10": self.certificate.recall_at_10})
+
+    @property
+    def certificate(self) -> RecallCertificate:
+        """What a search finds and takes; measured when it was built, and again when it is asked for after changes."""
+        self._measure()
+        return self._contents.certificate
+
+    @property
+    def advice(self) -> str | None:
+        """What would do the index good, if anything: a rebuild, a compaction."""
+        self._measure()
+        return changes.advice(self._contents)
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return len(self._contents)
 
     def __repr__(self) -> str:
         return (
             f"VectorIndex({len(self):,} x {self.dim}, kind={self.kind!r}, metric={self.metric!r}, model={self.model!r})"
         )
 
-    def _search_rows(self, faiss: Any, queries: Floats, k: int) -> tuple[Floats, Rows]:
-        """Scores and rows, both (N, k), by falling score and rising row; without holes."""
-        fetch = min(k + TIE_SLACK, len(self))
-        scores, rows = self._index.search(queries, fetch)
-        nprobe = getattr(self._index, "nprobe", 0)
-        while (short := np.flatnonzero(rows[:, k - 1] < 0)).size:  # the probed lists held fewer than k rows
-            nprobe = min(2 * nprobe, self._index.nlist)
-            parameters = faiss.SearchParametersIVF(nprobe=nprobe)
-            scores[short], rows[short] = self._index.search(queries[short], fetch, params=parameters)
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-    def _keys_of(self, rows: Rows) -> npt.NDArray[np.object_]:
-        found = self._keys.take(rows.ravel()).to_numpy(zero_copy_only=False)
-        return cast("npt.NDArray[np.object_]", found.reshape(rows.shape))
-
-
-def _of_output(fingerprint: Fingerprint, output: str) -> Fingerprint:
-    """The fingerprint of one output of a store: only the model's own vectors live in the space of two towers."""
-    if output == "pooled" or "space" not in fingerprint.fields:
-        return fingerprint
-    return Fingerprint({name: value for name, value in fingerprint.fields.items() if name != "space"})
-
-
-def _chosen_kind(asked: str, metric: Metric, rows: int, dtype: str) -> Kind:
-    """How to find neighbours among so many rows of this dtype."""
-    if dtype == "binary":
-        if asked != "auto" or metric != "cosine":
-            raise ColdpressError(
-                f"the store holds one bit a dimension (binary), which kind {asked!r} with metric {metric!r} cannot "
-                "index: leave both at their defaults, or embed with --dtype int8"
-            )
-        return "binary"
-    if asked == "ivf" and rows < MIN_ROWS:
-        raise ColdpressError(f"kind 'ivf' needs at least {MIN_ROWS} rows, got {rows}: use kind='exact'")
-    if asked != "auto":
-        return cast(Kind, asked)
-    return "exact" if rows < EXACT_BELOW else "ivf"
+    def _measure(self) -> None:
+        """Measure again what has changed."""
+        contents = self._contents
+        if contents.stale:
+            with faiss_threads(None) as faiss:
+                measure_again(faiss, contents)
+            if problem := self.advice:
+                logger.warning("%s", problem)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -54,9 +56,33 @@ def prepared_blocks(matrix: Any, metric: Metric, keys: Any) -> Iterator[tuple[in
     rows, dim = matrix.shape
     step = block_rows(dim)
     for start in range(0, rows, step):
-        yield start, prepare(matrix[start : start + step], metric, stored_name(keys, start))
+        stop = min(start + step, rows)
+        yield start, prepare(matrix[start:stop], metric, stored_name(keys, start))
+        forget(matrix, start, stop)
 
 
 def prepared_rows(matrix: Any, rows: Rows, metric: Metric, keys: Any) -> Floats:
     """The rows `rows` (ascending) of `matrix`, prepared."""
-    return prepare(matrix[rows], metric, lambda row: stored_name(keys, int(rows[row]))(0))
+    prepared = np.empty((len(rows), matrix.shape[1]), np.float32)
+    step = block_rows(matrix.shape[1])
+    for begin in range(0, len(rows), step):
+        part = rows[begin : begin + step]
+        names = partial(_gathered_name, keys, part)
+        prepared[begin : begin + step] = prepare(matrix[part], metric, names)
+        forget(matrix, int(part[0]), int(part[-1]) + 1)
+    return prepared
+
+
+def _gathered_name(keys: Any, rows: Rows, place: int) -> str:
+    return stored_name(keys, int(rows[place]))(0)
+
+
+def forget(matrix: Any, start: int, stop: int) -> None:
+    """Take the mapped files behind these rows out of the process: what was read stays in the system's cache only."""
+    for part in getattr(matrix, "stored", (matrix,)):
+        for row in range(start, stop, max(1, (stop - start) // 8)):
+            base = part[row : row + 1]
+            while base is not None and not isinstance(base, mmap.mmap):
+                base = getattr(base, "base", None)
+            if base is not None and hasattr(base, "madvise"):
+                base.madvise(mmap.MADV_DONTNEED)

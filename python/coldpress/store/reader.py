@@ -259,6 +259,11 @@ class EmbeddingStore:
         names = [metadata_file(number) for number in range(len(self._manifest.shards))]
         return self._read_tables(names, columns, empty=columns or ["key"])
 
+    def iter_metadata(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Some columns of the metadata, or all, shard by shard: of any number of rows in bounded memory."""
+        names = [metadata_file(number) for number in range(len(self._manifest.shards))]
+        return self._iter_tables(names, columns)
+
     @cached_property
     def outcomes(self) -> pa.Table:
         """One row per input, failed ones included: key, status, reason."""
@@ -303,12 +308,14 @@ class EmbeddingStore:
         return {}
 
     def _read_tables(self, names: Sequence[str], columns: Sequence[str] | None, *, empty: Sequence[str]) -> pa.Table:
-        tables = []
-        for name in names:
-            with opened_table(self._root, name) as file:
-                wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
-                tables.append(file.read(columns=wanted))
+        tables = list(self._iter_tables(names, columns))
         if not tables:
             return pa.table({name: pa.array([], pa.string()) for name in empty})
         # A shard without a single row, written before any row had fixed the columns, has fewer of them.
         return pa.concat_tables(tables, promote_options="default")
+
+    def _iter_tables(self, names: Sequence[str], columns: Sequence[str] | None) -> Iterator[pa.Table]:
+        for name in names:
+            with opened_table(self._root, name) as file:
+                wanted = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+                yield file.read(columns=wanted)

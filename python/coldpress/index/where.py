@@ -1,0 +1,96 @@
+"""Conditions on metadata: ``label = cat``, ``{"label": "cat"}``, ``{"label": ["cat", "dog"], "year": {">=": 1990}}``.
+
+Or any expression of pyarrow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import and_, eq, ge, gt, le, lt, ne
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from coldpress.errors import ColdpressError
+from coldpress.index.rows import RowTable
+
+Where = str | Sequence[str] | Mapping[str, Any] | pc.Expression
+"""What `VectorIndex.search` takes: all conditions have to hold."""
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {"!=": ne, "<=": le, ">=": ge, "=": eq, "<": lt, ">": gt}
+_CONDITION = re.compile(r"\s*(?P<column>.*?)\s*(?P<operator>!=|<=|>=|=|<|>)\s*(?P<value>.*?)\s*", re.DOTALL)
+_ROW = "__row__"
+
+
+def matching(table: RowTable, where: Where) -> npt.NDArray[np.bool_]:
+    """For each row whether it meets the conditions; null meets none.
+
+    Raises
+    ------
+    ColdpressError
+        An unknown column, a value that is not of the column's type, or something that is no condition.
+    """
+    mask = np.zeros(len(table), np.bool_)
+    if isinstance(where, pc.Expression):
+        columns, expression = (*table.columns, "key"), where
+    else:
+        conditions = list(_conditions(where))
+        columns = tuple(dict.fromkeys(column for column, _, _ in conditions))
+        expression = reduce(and_, (_expression(table, *condition) for condition in conditions))
+    rows = pa.table({name: table.column(name) for name in columns} | {_ROW: np.arange(len(table))})
+    try:
+        mask[rows.filter(expression).column(_ROW).to_numpy()] = True
+    except pa.ArrowException as error:
+        raise ColdpressError(f"the condition {where} cannot be evaluated: {error}") from error
+    return mask
+
+
+def _conditions(where: str | Sequence[str] | Mapping[str, Any]) -> Sequence[tuple[str, str, Any]]:
+    if isinstance(where, Mapping):
+        found = [(column, *pair) for column, value in where.items() for pair in _pairs(value)]
+    else:
+        found = [_parse(text) for text in ([where] if isinstance(where, str) else where)]
+    if not found:
+        raise ColdpressError("where has no condition, expected at least one such as 'label = cat': leave it out")
+    return found
+
+
+def _pairs(value: Any) -> list[tuple[str, Any]]:
+    """``{">=": 3, "<": 9}`` as its parts; anything else is what the column has to equal."""
+    if not isinstance(value, Mapping):
+        return [("=", value)]
+    if not value or not set(value) <= set(_OPERATORS):
+        raise ColdpressError(f"where has {value!r}, expected operators among {', '.join(_OPERATORS)}")
+    return list(value.items())
+
+
+def _parse(text: str) -> tuple[str, str, Any]:
+    match = _CONDITION.fullmatch(text)
+    if match is None or not match["column"]:
+        raise ColdpressError(f"where is {text!r}, expected COLUMN = VALUE (or !=, <, <=, >, >=), such as 'label = cat'")
+    return match["column"], match["operator"], match["value"]
+
+
+def _expression(table: RowTable, column: str, operator: str, value: Any) -> pc.Expression:
+    kind, field = table.column(column).type, pc.field(column)
+    if value is None:
+        return field.is_null()
+    if isinstance(value, list | tuple | set):
+        return field.isin(pa.array([_as(kind, column, one) for one in value], kind))
+    expression: pc.Expression = _OPERATORS[operator](field, pa.scalar(_as(kind, column, value), kind))
+    return expression
+
+
+def _as(kind: Any, column: str, value: Any) -> Any:
+    """The value in the column's type, also where it was written as text."""
+    try:
+        if isinstance(value, str) and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            return pa.scalar(value).cast(kind).as_py()
+        return pa.scalar(value, kind).as_py()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise ColdpressError(f"where compares column {column!r}, which holds {kind}, with {value!r}") from error
