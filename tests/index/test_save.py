@@ -133,14 +133,16 @@ def test_kills_at_any_moment_leave_the_index_as_before_or_after_a_change(tmp_pat
     draw, seen, killed = random.Random(0), set(), 0
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         duration_s = 0.0
-        for number in range(18):
+        for number in range(80):  # until enough has happened, on however busy a machine
+            if killed >= 8 and len(seen) >= 2:
+                break
             print(("mapped", "loaded")[number % 2], file=process.stdin, flush=True)
             pid, begin = int(process.stdout.readline()), time.monotonic()
             if number < 2:  # undisturbed, to know when to kill the others
                 assert process.stdout.readline() == "0\n"
                 duration_s = time.monotonic() - begin
                 continue
-            time.sleep(draw.uniform(0, duration_s))
+            time.sleep(draw.uniform(0, 1.5 * duration_s))
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             killed += int(process.stdout.readline()) == signal.SIGKILL
@@ -187,13 +189,13 @@ def test_a_mapped_index_answers_the_same_while_it_is_replaced(tmp_path, clustere
     index.save(tmp_path)
     mapped = VectorIndex.open(tmp_path, memory_map=True)
     queries = clustered.embeddings[:50]
-    expected = index.search(queries)
+    expected, neighbours = index.search(queries), index.search_key("item 4", 5)[1].tolist()
     index.remove(["item 3"])
     index.compact()
     index.save(tmp_path)
     for a, b in zip(expected, mapped.search(queries), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert mapped.search_key("item 4", 5)[1].tolist() == [key for key in expected[1][4] if key != "item 4"][:5]
+    assert mapped.search_key("item 4", 5)[1].tolist() == neighbours
 
 
 def test_a_removal_does_not_write_the_vectors_again(tmp_path, clustered):
