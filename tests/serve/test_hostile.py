@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import socket
 import stat
 import time
@@ -46,6 +47,13 @@ def answer_to(server: Any, *sent: bytes, pause_s: float = 0.0) -> bytes:
         return received
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def status_of(server: Any, method: str, path: str, **headers: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.putrequest(method, path, skip_host="Host" in headers)
@@ -65,6 +73,26 @@ def test_without_a_key_there_is_no_answer(keyed: tuple[Any, str]) -> None:
     assert status_of(server, "GET", "/metrics") == 401
     assert status_of(server, "GET", "/metrics", Authorization=f"bearer {key}") == 200
     assert status_of(server, "GET", "/health") == 200
+
+
+def test_a_key_is_good_until_its_line_is_gone(start: Callable[..., Any], index: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    first = new_key(file, "first")
+    with start("--index", index, "--api-keys", file) as server:
+
+        def status(key: str) -> int:
+            return status_of(server, "GET", "/v1/info", Authorization=f"Bearer {key}")
+
+        line = file.read_text()
+        second = new_key(file, "second")
+        assert (status(first), status(second)) == (200, 401)
+        file.write_text(file.read_text().replace(line, ""))
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: (status(first), status(second)) == (401, 200))
+        file.write_text("nonsense")
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: any("the keys of before are good on" in line for line in server.said))
+        assert status(second) == 200
 
 
 def test_keys_are_kept_as_hashes_in_a_file_of_their_owner(tmp_path: Path) -> None:
@@ -126,7 +154,7 @@ def test_a_body_that_is_too_large_is_refused(keyed: tuple[Any, str], announced: 
     connection.request("POST", "/v1/embed", sent, {"Authorization": f"Bearer {key}"}, encode_chunked=not announced)
     answer = connection.getresponse()
     assert answer.status == 413
-    assert "limit of 100000" in json.load(answer)["error"]["message"]
+    assert "limit 100000" in json.load(answer)["error"]["message"]
 
 
 def test_other_sites_and_other_names_are_turned_away(server: Any) -> None:
