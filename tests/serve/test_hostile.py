@@ -21,14 +21,15 @@ from coldpress.serve.keys import owner_of
 
 
 @pytest.fixture(scope="module")
-def keyed(
-    start: Callable[..., Any], index: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Any, str]]:
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "keys.txt"
+
+
+@pytest.fixture(scope="module")
+def keyed(start: Callable[..., Any], index: Path, key_file: Path) -> Iterator[tuple[Any, str]]:
     """A server that asks for keys and has little patience, and one of its keys."""
-    file = tmp_path_factory.mktemp("keys") / "keys.txt"
-    key = new_key(file, "alice")
-    new_key(file, "bob")
-    with start("--index", index, "--api-keys", file, "--deadline", 1, "--max-body", 0.1) as started:
+    key = new_key(key_file, "alice")
+    with start("--index", index, "--api-keys", key_file, "--deadline", 1, "--max-body", 0.1) as started:
         yield started, key
 
 
@@ -75,24 +76,25 @@ def test_without_a_key_there_is_no_answer(keyed: tuple[Any, str]) -> None:
     assert status_of(server, "GET", "/health") == 200
 
 
-def test_a_key_is_good_until_its_line_is_gone(start: Callable[..., Any], index: Path, tmp_path: Path) -> None:
-    file = tmp_path / "keys.txt"
-    first = new_key(file, "first")
-    with start("--index", index, "--api-keys", file) as server:
+def test_a_key_is_good_until_its_line_is_gone(keyed: tuple[Any, str], key_file: Path) -> None:
+    server, _ = keyed
 
-        def status(key: str) -> int:
-            return status_of(server, "GET", "/v1/info", Authorization=f"Bearer {key}")
+    def status(key: str) -> int:
+        return status_of(server, "GET", "/v1/info", Authorization=f"Bearer {key}")
 
-        line = file.read_text()
-        second = new_key(file, "second")
-        assert (status(first), status(second)) == (200, 401)
-        file.write_text(file.read_text().replace(line, ""))
+    before = key_file.read_text()
+    gone, new = new_key(key_file, "gone"), new_key(key_file, "new")
+    for lines, expected in (
+        (key_file.read_text(), (200, 200)),
+        (before + key_file.read_text().splitlines()[-1], (401, 200)),
+    ):
+        key_file.write_text(lines)
         server.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: (status(first), status(second)) == (401, 200))
-        file.write_text("nonsense")
-        server.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: any("the keys of before are good on" in line for line in server.said))
-        assert status(second) == 200
+        wait_for(lambda expected=expected: (status(gone), status(new)) == expected)
+    key_file.write_text("nonsense")
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: any("the keys of before are good on" in line for line in server.said))
+    assert status(new) == 200
 
 
 def test_keys_are_kept_as_hashes_in_a_file_of_their_owner(tmp_path: Path) -> None:
