@@ -172,5 +172,6 @@ def gallery(photo_index: Path, photos: Path, tmp_path_factory: pytest.TempPathFa
     (media / "warm" / "1.png").symlink_to(secret)
     (media / "warm" / "3.png").write_text("password: no image")
     Image.new("RGB", (900, 600)).save(media / "cold" / "2.png")
-    with serving("--index", photo_index, "--media", media, "--max-pixels", "0.1", "--max-body", "0.5") as started:
+    limits = ("--max-pixels", "0.1", "--max-body", "0.5", "--allow-host", "photos.example")
+    with serving("--index", photo_index, "--media", media, *limits) as started:
         yield started

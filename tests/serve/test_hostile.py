@@ -171,6 +171,12 @@ def test_other_sites_and_other_names_are_turned_away(server: Any) -> None:
     assert status_of(server, "OPTIONS", "/v1/search", Origin=f"http://{own}") == 405  # no CORS
 
 
+def test_a_proxy_may_call_the_server_by_another_name(gallery: Any) -> None:
+    assert status_of(gallery, "GET", "/v1/info", Host="photos.example", Origin="https://photos.example") == 200
+    assert status_of(gallery, "GET", "/v1/info", Host="photos.example", Origin="https://evil.example") == 403
+    assert status_of(gallery, "GET", "/v1/info", Host="evil.example") == 403
+
+
 @pytest.mark.parametrize(
     "path",
     [

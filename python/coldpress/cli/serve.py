@@ -56,6 +56,14 @@ def serve(
             metavar="NAME", help="Make a key, add its hash to --api-keys, print the key.", rich_help_panel=_WHO
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a proxy on this machine calls the server, if it asks for no keys.",
+            rich_help_panel=_WHO,
+        ),
+    ] = None,
     deadline: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="For every request.", rich_help_panel=_LIMITS)
     ] = 10.0,
@@ -114,6 +122,7 @@ def serve(
         service,
         listening,
         api_keys=api_keys,
+        allow_hosts=allow_host or (),
         ready=lambda: terminal.complain(f"serving {service.name} at {url}; Ctrl-C ends it"),
     )
     return Result({"url": url, "stopped": True}, lambda console: console.print("[green]✓[/] drained and stopped"))

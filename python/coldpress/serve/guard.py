@@ -109,9 +109,11 @@ class Guard:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if self.hosts is not None and _hostname(host) not in self.hosts:
-            raise Refused(403, "unknown host: a server without API keys answers to its own address only")
+            raise Refused(
+                403, "unknown host: a server without API keys answers to its own address and what --allow-host names"
+            )
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and origin.split("://")[-1] != host:
+        if self.keys is None and origin and origin.split("://")[-1] != host:  # a key is nothing that a browser adds
             raise Refused(403, "requests of other sites' pages are not answered")
         path = scope["path"]
         if self.keys is not None and path not in OPEN and not path.startswith("/static/"):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -54,18 +54,26 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run(service: Service, listening: socket.socket, *, api_keys: Path | None, ready: Callable[[], None]) -> None:
+def run(
+    service: Service,
+    listening: socket.socket,
+    *,
+    api_keys: Path | None,
+    allow_hosts: Sequence[str],
+    ready: Callable[[], None],
+) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are answered before it returns.
 
     Parameters
     ----------
     listening : from :func:`open_socket`.
     api_keys : file with the hashes of the keys of those who may come in; None for everybody. SIGHUP reads it again.
+    allow_hosts : names that a server on loopback without keys answers to besides its own.
     ready : called when requests are answered.
     """
     keys = None if api_keys is None else read_keys(api_keys)
-    host = str(listening.getsockname()[0])
-    app = build(service, keys=keys, hosts=LOOPBACK if keys is None and is_loopback(host) else None)
+    local = is_loopback(str(listening.getsockname()[0]))
+    app = build(service, keys=keys, hosts=(*LOOPBACK, *allow_hosts) if keys is None and local else None)
     protocol = type("PatientProtocol", (PatientProtocol,), {"limits": service.limits})
     config = uvicorn.Config(
         app,
