@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import re
 import signal
 import statistics
@@ -30,6 +29,7 @@ from harness import arguments, write
 from texts import documentation_paragraphs
 
 MODEL = "all-MiniLM-L6-v2"
+PARTS = ("queries", "paragraphs", "saturation")
 CONNECTIONS = 64
 PAUSE_S = 0.5  # of a client that was refused: half of the least that it is asked to wait
 PERCENTILES = (50, 90, 99)
@@ -157,21 +157,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of saturation")
     parser.add_argument("--rate-seconds", type=float, default=8.0, help="of each measurement of throughput")
     parser.add_argument("--precision", default="int8", help="of the model")
-    parser.add_argument("--part", choices=("all", "throughput", "saturation"), default="all")
+    parser.add_argument("--part", choices=("all", *PARTS), default="all", help="only this one, into the same file")
     given: argparse.Namespace = parser.parse_args()
     if given.generate:
         port, kind, connections, seconds = given.generate
         generate(int(port), kind, int(connections), float(seconds))
         return
-    figures: dict[str, Any] = {"question": __doc__, "model": MODEL, "precision": given.precision}
-    if given.part != "saturation":
-        figures["throughput"] = {
-            kind: throughput(given.precision, kind, given.rate_seconds, given.repeats)
-            for kind in ("queries", "paragraphs")
-        }
-    if given.part != "throughput":
-        figures["saturation"] = saturation(given.precision, given.seconds, 2.0)
-    write(given.json, **figures, cores=os.cpu_count())
+    wanted = PARTS if given.part == "all" else (given.part,)
+    figures: dict[str, Any] = (
+        {} if given.part == "all" or not given.json.exists() else json.loads(given.json.read_text())
+    )
+    figures |= {"question": __doc__, "model": MODEL, "precision": given.precision}
+    for part in wanted:
+        if part == "saturation":
+            figures[part] = saturation(given.precision, given.seconds, 2.0)
+        else:
+            figures[part] = throughput(given.precision, part, given.rate_seconds, given.repeats)
+    write(given.json, **{name: value for name, value in figures.items() if name != "machine"})
 
 
 if __name__ == "__main__":

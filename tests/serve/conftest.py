@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,3 +159,19 @@ def photo_index(clip: Path, photos: Path, tmp_path_factory: pytest.TempPathFacto
     VectorIndex.build(store).save(path)
     draw_map(store).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def gallery(photo_index: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the photos that shows pictures, but of some: one leads elsewhere, one is none, one is too large."""
+    media = tmp_path_factory.mktemp("gallery") / "media"
+    shutil.copytree(photos, media)
+    secret = media.parent / "secret.png"
+    Image.new("RGB", (30, 30)).save(secret)
+    (media / "warm" / "1.png").unlink()
+    (media / "warm" / "1.png").symlink_to(secret)
+    (media / "warm" / "3.png").write_text("password: no image")
+    Image.new("RGB", (900, 600)).save(media / "cold" / "2.png")
+    limits = ("--max-pixels", "0.1", "--max-body", "0.5", "--allow-host", "photos.example")
+    with serving("--index", photo_index, "--media", media, *limits) as started:
+        yield started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import socket
 import stat
 import time
@@ -20,14 +21,15 @@ from coldpress.serve.keys import owner_of
 
 
 @pytest.fixture(scope="module")
-def keyed(
-    start: Callable[..., Any], index: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Any, str]]:
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "keys.txt"
+
+
+@pytest.fixture(scope="module")
+def keyed(start: Callable[..., Any], index: Path, key_file: Path) -> Iterator[tuple[Any, str]]:
     """A server that asks for keys and has little patience, and one of its keys."""
-    file = tmp_path_factory.mktemp("keys") / "keys.txt"
-    key = new_key(file, "alice")
-    new_key(file, "bob")
-    with start("--index", index, "--api-keys", file, "--deadline", 1, "--max-body", 0.1) as started:
+    key = new_key(key_file, "alice")
+    with start("--index", index, "--api-keys", key_file, "--deadline", 1, "--max-body", 0.1) as started:
         yield started, key
 
 
@@ -44,6 +46,13 @@ def answer_to(server: Any, *sent: bytes, pause_s: float = 0.0) -> bytes:
         while part := connection.recv(65536):
             received += part
         return received
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def status_of(server: Any, method: str, path: str, **headers: str) -> int:
@@ -65,6 +74,27 @@ def test_without_a_key_there_is_no_answer(keyed: tuple[Any, str]) -> None:
     assert status_of(server, "GET", "/metrics") == 401
     assert status_of(server, "GET", "/metrics", Authorization=f"bearer {key}") == 200
     assert status_of(server, "GET", "/health") == 200
+
+
+def test_a_key_is_good_until_its_line_is_gone(keyed: tuple[Any, str], key_file: Path) -> None:
+    server, _ = keyed
+
+    def status(key: str) -> int:
+        return status_of(server, "GET", "/v1/info", Authorization=f"Bearer {key}")
+
+    before = key_file.read_text()
+    gone, new = new_key(key_file, "gone"), new_key(key_file, "new")
+    for lines, expected in (
+        (key_file.read_text(), (200, 200)),
+        (before + key_file.read_text().splitlines()[-1], (401, 200)),
+    ):
+        key_file.write_text(lines)
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda expected=expected: (status(gone), status(new)) == expected)
+    key_file.write_text("nonsense")
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: any("the keys of before are good on" in line for line in server.said))
+    assert status(new) == 200
 
 
 def test_keys_are_kept_as_hashes_in_a_file_of_their_owner(tmp_path: Path) -> None:
@@ -126,7 +156,7 @@ def test_a_body_that_is_too_large_is_refused(keyed: tuple[Any, str], announced: 
     connection.request("POST", "/v1/embed", sent, {"Authorization": f"Bearer {key}"}, encode_chunked=not announced)
     answer = connection.getresponse()
     assert answer.status == 413
-    assert "limit of 100000" in json.load(answer)["error"]["message"]
+    assert "limit 100000" in json.load(answer)["error"]["message"]
 
 
 def test_other_sites_and_other_names_are_turned_away(server: Any) -> None:
@@ -139,6 +169,12 @@ def test_other_sites_and_other_names_are_turned_away(server: Any) -> None:
     assert status_of(server, "GET", "/v1/info", Host="evil.example") == 403
     assert status_of(server, "GET", "/v1/info", Host="localhost:1") == 200
     assert status_of(server, "OPTIONS", "/v1/search", Origin=f"http://{own}") == 405  # no CORS
+
+
+def test_a_proxy_may_call_the_server_by_another_name(gallery: Any) -> None:
+    assert status_of(gallery, "GET", "/v1/info", Host="photos.example", Origin="https://photos.example") == 200
+    assert status_of(gallery, "GET", "/v1/info", Host="photos.example", Origin="https://evil.example") == 403
+    assert status_of(gallery, "GET", "/v1/info", Host="evil.example") == 403
 
 
 @pytest.mark.parametrize(

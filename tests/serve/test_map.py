@@ -43,9 +43,9 @@ def test_a_map_of_another_space_or_of_items_that_are_gone_is_not_shown(store: Em
     other = EmbeddingMap(drawn.keys, drawn.points, "another")
     assert Catalogue(opened, None, other, 1000).map is None
     opened.remove([str(key) for key in list(store.keys)[:10]])
-    places = Catalogue(opened, None, drawn, 1000).places
-    assert list(places.keys) == list(store.keys)[10:]
-    assert len(places.points) == len(places.columns["label"]) == 290
+    spots = Catalogue(opened, None, drawn, 1000).spots
+    assert list(spots.keys) == list(store.keys)[10:]
+    assert len(spots.points) == len(spots.columns["label"]) == 290
 
 
 def test_three_points_are_no_map(store: EmbeddingStore, extractor: object, tmp_path: Path) -> None:

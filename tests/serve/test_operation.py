@@ -126,12 +126,13 @@ def _metrics(server: Any) -> bytes:
     return bytes(server.client._ask("GET", "/metrics", None, "*/*")[0])
 
 
-async def ask(app: Any, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+async def ask(
+    app: Any, method: str, path: str, body: Any = None, *, received: list[Any] | None = None
+) -> tuple[int, Any]:
     """One request to an application in this process."""
     sent: list[Any] = []
-    received = [
-        {"type": "http.request", "body": b"" if body is None else json.dumps(body).encode(), "more_body": False}
-    ]
+    content = b"" if body is None else json.dumps(body).encode()
+    received = received or [{"type": "http.request", "body": content, "more_body": False}]
     scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b"", "http_version": "1.1"}
 
     async def receive() -> Any:
@@ -163,6 +164,22 @@ def test_health_is_false_when_the_engine_is(index: Path, monkeypatch: pytest.Mon
         assert (await ask(app, "GET", "/health"))[0] == 503
         assert (await ask(app, "GET", "/v1/info"))[0] == 200
         await service.stop()
+
+    asyncio.run(test())
+
+
+def test_bodies_together_take_no_more_memory_than_is_allowed(index: Path) -> None:
+    async def test() -> None:
+        limits = Limits(body_bytes=1000, bodies_bytes=1500, deadline_s=1)
+        app = build(Service(Places(index=index, limits=limits), Metrics()))
+        parts = [{"type": "http.request", "body": bytes(900), "more_body": True}]
+        first = asyncio.create_task(ask(app, "POST", "/v1/embed", received=parts))
+        await asyncio.sleep(0.05)
+        assert app.held_bytes == 900
+        assert (await ask(app, "POST", "/v1/embed", {"text": "a" * 700}))[0] == 429
+        assert (await ask(app, "POST", "/v1/embed", {"text": "a" * 1100}))[0] == 413
+        assert (await first)[0] == 408
+        assert app.held_bytes == 0
 
     asyncio.run(test())
 

@@ -57,12 +57,6 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         assert not complaints
 
 
-@pytest.fixture(scope="module")
-def gallery(start: Callable[..., Any], photo_index: Path, photos: Path) -> Iterator[Any]:
-    with start("--index", photo_index, "--media", photos) as started:
-        yield started
-
-
 def keys(page: Page) -> list[str]:
     return page.locator(".hit").evaluate_all("hits => hits.map(hit => hit.dataset.key)")
 

@@ -56,6 +56,14 @@ def serve(
             metavar="NAME", help="Make a key, add its hash to --api-keys, print the key.", rich_help_panel=_WHO
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a proxy on this machine calls the server, if it asks for no keys.",
+            rich_help_panel=_WHO,
+        ),
+    ] = None,
     deadline: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="For every request.", rich_help_panel=_LIMITS)
     ] = 10.0,
@@ -85,8 +93,8 @@ def serve(
     """Serve an index, a head or just a model over HTTP.
 
     POST /v1/search, /v1/embed and /v1/predict take texts, images or vectors; OpenAI's clients find /v1/embeddings,
-    those of text-embeddings-inference /embed, Prometheus /metrics; /openapi.json has the whole of it. SIGHUP, or POST
-    /v1/reload, opens index and head anew without a failed request; SIGTERM answers what is under way and ends.
+    those of text-embeddings-inference /embed, Prometheus /metrics, people / and /docs. POST /v1/reload opens index and
+    head anew without a failed request; so does SIGHUP, and reads the keys again. SIGTERM answers what is under way.
     """
     if new_key is not None:
         return _make_key(new_key, api_keys)
@@ -102,8 +110,9 @@ def serve(
     places = serving.Places(
         model, index, head, arch, device, threads, precision.value, batch_cost=max_batch, media=media, limits=limits
     )
-    keys = None if api_keys is None else serving.read_keys(api_keys)
-    if keys is None and not serving.is_loopback(host):
+    if api_keys is not None:
+        serving.read_keys(api_keys)  # fails before anything is loaded
+    elif not serving.is_loopback(host):
         terminal.complain(f"warning: whoever reaches {host} is answered: give --api-keys FILE to ask for keys")
     listening = serving.open_socket(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
@@ -112,7 +121,8 @@ def serve(
     serving.run(
         service,
         listening,
-        keys=keys,
+        api_keys=api_keys,
+        allow_hosts=allow_host or (),
         ready=lambda: terminal.complain(f"serving {service.name} at {url}; Ctrl-C ends it"),
     )
     return Result({"url": url, "stopped": True}, lambda console: console.print("[green]✓[/] drained and stopped"))

@@ -39,7 +39,7 @@ _CACHED = 1024  # thumbnails, of about 10 kB
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Places:
+class Spots:
     """N items on the map: `points` (N, 2), and the columns that they can be coloured by."""
 
     keys: Sequence[str]
@@ -49,6 +49,12 @@ class Places:
 
 class Catalogue:
     """What is known of items.
+
+    Attributes
+    ----------
+    columns : metadata that may be shown and asked for.
+    choices : the values of those columns that have few, in a sample, the most frequent first: what a page offers.
+    map : where some of the items lie in the plane, or None.
 
     Parameters
     ----------
@@ -62,24 +68,13 @@ class Catalogue:
         self._index, self._media, self._max_pixels = index, None if media is None else media.resolve(), max_pixels
         self.columns = tuple(name for name in index.columns if name not in HIDDEN)
         self.map = drawn if drawn is not None and drawn.fingerprint == index.fingerprint.digest else None
+        self.choices = self._offered()
         self._thumbnail = lru_cache(_CACHED)(self._draw)
 
     @property
     def has_thumbnails(self) -> bool:
         """Whether items can have pictures."""
         return self._media is not None and self._index.description.get("modality") == "image"
-
-    @cached_property
-    def choices(self) -> Mapping[str, Sequence[Any]]:
-        """The values of the columns that have few, in a sample, the most frequent first: what a page offers."""
-        keys = self._index.keys
-        sample = self._index.metadata(keys[:: max(1, len(keys) // _SAMPLE)].tolist(), self.columns)
-        found = {}
-        for name in self.columns:
-            counts = Counter(value for value in sample.column(name).to_pylist() if value is not None)
-            if 1 < len(counts) <= _CHOICES:
-                found[name] = [plain(value) for value, _ in counts.most_common()]
-        return found
 
     def describe(self, keys: Sequence[str]) -> list[dict[str, Any]]:
         """``metadata`` of items and, where it can be had, their ``text``."""
@@ -110,7 +105,7 @@ class Catalogue:
             raise nothing from error
 
     @cached_property
-    def places(self) -> Places:
+    def spots(self) -> Spots:
         """The items on the map that are in the index.
 
         Raises
@@ -125,7 +120,17 @@ class Catalogue:
         keys = [self.map.keys[i] for i in there]
         table = self._index.metadata(keys, list(self.choices))
         columns = {name: [plain(value) for value in table.column(name).to_pylist()] for name in self.choices}
-        return Places(keys, self.map.points[there], columns)
+        return Spots(keys, self.map.points[there], columns)
+
+    def _offered(self) -> Mapping[str, Sequence[Any]]:
+        keys = self._index.keys
+        sample = self._index.metadata(keys[:: max(1, len(keys) // _SAMPLE)].tolist(), self.columns)
+        found = {}
+        for name in self.columns:
+            counts = Counter(value for value in sample.column(name).to_pylist() if value is not None)
+            if 1 < len(counts) <= _CHOICES:
+                found[name] = [plain(value) for value, _ in counts.most_common()]
+        return found
 
     def _draw(self, key: str, source: str) -> bytes:
         with Image.open(self._file(source, key)) as image:

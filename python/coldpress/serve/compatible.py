@@ -47,7 +47,7 @@ def _add_openai(routes: APIRouter, service: Service) -> None:
     @routes.post("/v1/embeddings", tags=["OpenAI"], responses=responses)
     async def embeddings(body: OpenAIRequest) -> Response:
         """OpenAI's embeddings: of texts, as floats or base64, of so many `dimensions`."""
-        if body.model not in (service.name, service.encoder.extractor.name):
+        if body.model != service.name:
             raise not_found(f"this server has {service.name!r}, not {body.model!r}", "model")
         texts = [
             text for text in ([body.input] if isinstance(body.input, str) else body.input) if isinstance(text, str)

@@ -28,8 +28,11 @@ EMBEDDING = ("/v1/embed", "/v1/embeddings", "/embed")
 """Where everything has to be computed: refused unread while nothing can be."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-DRAINED = 4
-"""Of a body that is too large, so many times the limit are read and dropped: who is cut off may not see why."""
+UNHURRIED = "/v1/reload"
+"""Reading a large index may take longer than any request should."""
+
+DRAINED_BYTES = 64 << 20
+"""Of a body that is too large so much is read and dropped: who is cut off while sending may not see why."""
 
 HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -67,6 +70,7 @@ class Guard:
         self.app, self.limits, self.metrics, self.keys, self.hosts = app, limits, metrics, keys, hosts
         self._full_for_s = full_for_s
         self.active = 0
+        self.held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -74,7 +78,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         counted = scope["path"] not in UNCOUNTED and not scope["path"].startswith("/static/")
-        exchange = _Exchange(scope, receive, send, self.limits.body_bytes)
+        exchange = _Exchange(scope, receive, send, self._hold)
         begun = time.perf_counter()
         self.active += counted
         self.metrics.active.set(self.active)
@@ -82,15 +86,16 @@ class Guard:
             await self._answer(scope, exchange, counted=counted)
         finally:
             self.active -= counted
+            self.held_bytes -= exchange.received
             self.metrics.active.set(self.active)
             if counted:
                 self.metrics.saw_request(_route(scope), exchange.status, time.perf_counter() - begun)
 
     async def _answer(self, scope: Scope, exchange: _Exchange, *, counted: bool) -> None:
         try:
-            with anyio.fail_after(self.limits.deadline_s):
+            with anyio.fail_after(None if scope["path"] == UNHURRIED else self.limits.deadline_s):
                 self._admit(scope, counted=counted)
-                exchange.check_length()
+                _check_length(exchange.announced, self.limits.body_bytes)
                 await self.app(scope, exchange.receive, exchange.send)
                 if exchange.problem is not None:
                     raise exchange.problem
@@ -104,9 +109,11 @@ class Guard:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if self.hosts is not None and _hostname(host) not in self.hosts:
-            raise Refused(403, "unknown host: a server without API keys answers to its own address only")
+            raise Refused(
+                403, "unknown host: a server without API keys answers to its own address and what --allow-host names"
+            )
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and origin.split("://")[-1] != host:
+        if self.keys is None and origin and origin.split("://")[-1] != host:  # a key is nothing that a browser adds
             raise Refused(403, "requests of other sites' pages are not answered")
         path = scope["path"]
         if self.keys is not None and path not in OPEN and not path.startswith("/static/"):
@@ -121,24 +128,27 @@ class Guard:
         if path in EMBEDDING and (full_for_s := self._full_for_s()):
             raise overloaded(full_for_s)
 
+    def _hold(self, received: int, more: int) -> None:
+        """Count what has come of a body, and refuse one that is too large, or what is too much of all together."""
+        self.held_bytes += more
+        _check_length(received + more, self.limits.body_bytes)
+        if self.held_bytes > self.limits.bodies_bytes:
+            raise overloaded(1.0)
+
 
 class _Exchange:
     """A request and its answer on their way through: counts the bytes that come, dresses the answer that goes."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
-        self._scope, self._receive, self._send, self._most = scope, receive, send, most
-        self._bytes = 0
+    def __init__(self, scope: Scope, receive: Receive, send: Send, hold: Callable[[int, int], None]) -> None:
+        self._scope, self._receive, self._send, self._hold = scope, receive, send, hold
+        self.received = 0
         self.problem: Refused | None = None
         self._begun = time.perf_counter()
         self.status = 0
         self.arrived = False
 
-    def check_length(self) -> None:
-        """Refuse a body that is announced to be too large."""
-        if (announced := self._announced()) > self._most:
-            raise too_large(f"a body of {announced} bytes, more than the limit of {self._most}")
-
-    def _announced(self) -> int:
+    @property
+    def announced(self) -> int:
         """Bytes of the body by its head; -1 where that does not say."""
         headers = dict(self._scope["headers"])
         length = headers.get(b"content-length", b"-1" if b"transfer-encoding" in headers else b"0")
@@ -147,11 +157,15 @@ class _Exchange:
     async def receive(self) -> Message:
         """The next part of the body."""
         message = await self._receive()
-        self._bytes += len(message.get("body", b""))
+        more = len(message.get("body", b""))
         self.arrived = not message.get("more_body", False)
-        if self._bytes > self._most:
-            self.problem = too_large(f"a body of more than the limit of {self._most} bytes")
-            raise self.problem
+        try:
+            self._hold(self.received, more)
+        except Refused as refused:
+            self.problem = refused
+            raise
+        finally:
+            self.received += more
         return message
 
     async def send(self, message: Message) -> None:
@@ -174,18 +188,24 @@ class _Exchange:
         if refused.status == 413:
             await self._drain()
         answer = error_answer(self._scope["path"], refused)
-        if not self.arrived and (refused.status in (408, 413) or not 0 <= self._announced() <= self._most):
+        if not self.arrived and (refused.status in (408, 413) or not 0 <= self.announced <= DRAINED_BYTES):
             answer.headers["connection"] = "close"  # else uvicorn passes over the rest of the body
         if refused.status == 401:
             answer.headers["www-authenticate"] = "Bearer"
         await answer(self._scope, self._receive, self.send)
 
     async def _drain(self) -> None:
+        drained = 0
         with anyio.move_on_after(2):
-            while not self.arrived and self._bytes < DRAINED * self._most:
+            while not self.arrived and drained < DRAINED_BYTES:
                 message = await self._receive()
-                self._bytes += len(message.get("body", b""))
+                drained += len(message.get("body", b""))
                 self.arrived = not message.get("more_body", False)
+
+
+def _check_length(length: int, most: int) -> None:
+    if length > most:
+        raise too_large(f"a body of {length} bytes or more, limit {most}")
 
 
 def _hostname(host: str) -> str:

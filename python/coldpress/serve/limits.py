@@ -19,7 +19,7 @@ class Limits:
     characters : of all texts of a request, else 413: they are tokenised before anything is cut.
     pixels : of an image, else 413, before any of them is allocated.
     deadline_s : from the first byte of a request to its answer, else 504; also for sending its body, else 408.
-    requests : under way at a time, else 429.
+    requests, bodies_bytes : under way at a time, and the bytes that have come of all of them, else 429.
     header_bytes, connections : a connection that sends longer headers, or is one too many, is closed.
     """
 
@@ -29,5 +29,6 @@ class Limits:
     pixels: int = 40_000_000
     deadline_s: float = 10.0
     requests: int = 1024
+    bodies_bytes: int = 256 << 20
     header_bytes: int = 32 << 10
     connections: int = 4096

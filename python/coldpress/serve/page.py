@@ -37,9 +37,9 @@ def router(service: Service) -> APIRouter:
         return Response(picture, media_type="image/jpeg", headers={"cache-control": "private, max-age=300"})
 
     @routes.get("/v1/map", tags=["coldpress"], responses=ERRORS)
-    async def places() -> Response:
+    async def spots() -> Response:
         """A sample of the index in the plane: keys, x and y, and the metadata to colour them by."""
-        found = await service.in_thread(lambda: service.catalogue.places)
+        found = await service.in_thread(lambda: service.catalogue.spots)
         x, y = found.points.T.round(4).tolist()
         return JSON({"keys": found.keys, "x": x, "y": y, "columns": found.columns})
 

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -16,6 +18,7 @@ from coldpress.errors import ColdpressError
 from coldpress.serve.app import build
 from coldpress.serve.connection import PatientProtocol
 from coldpress.serve.guard import LOOPBACK
+from coldpress.serve.keys import read_keys
 from coldpress.serve.refusals import Refused
 from coldpress.serve.service import Service
 
@@ -52,18 +55,25 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def run(
-    service: Service, listening: socket.socket, *, keys: Mapping[str, str] | None, ready: Callable[[], None]
+    service: Service,
+    listening: socket.socket,
+    *,
+    api_keys: Path | None,
+    allow_hosts: Sequence[str],
+    ready: Callable[[], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are answered before it returns.
 
     Parameters
     ----------
     listening : from :func:`open_socket`.
-    keys : name to hash of those who may come in; None for everybody.
+    api_keys : file with the hashes of the keys of those who may come in; None for everybody. SIGHUP reads it again.
+    allow_hosts : names that a server on loopback without keys answers to besides its own.
     ready : called when requests are answered.
     """
-    host = str(listening.getsockname()[0])
-    app = build(service, keys=keys, hosts=LOOPBACK if keys is None and is_loopback(host) else None)
+    keys = None if api_keys is None else read_keys(api_keys)
+    local = is_loopback(str(listening.getsockname()[0]))
+    app = build(service, keys=keys, hosts=(*LOOPBACK, *allow_hosts) if keys is None and local else None)
     protocol = type("PatientProtocol", (PatientProtocol,), {"limits": service.limits})
     config = uvicorn.Config(
         app,
@@ -75,15 +85,27 @@ def run(
         server_header=False,
         timeout_graceful_shutdown=int(service.limits.deadline_s + GRACE_S),
     )
-    asyncio.run(_Server(config, service, ready).serve([listening]))
+
+    async def reload() -> None:
+        with suppress(Refused):  # the service has said why
+            await service.reload()
+        if api_keys is not None:
+            try:
+                app.keys = read_keys(api_keys)
+            except ColdpressError as error:
+                logger.error("the keys of before are good on: %s", error)
+
+    asyncio.run(_Server(config, reload, ready).serve([listening]))
 
 
 class _Server(uvicorn.Server):
     """uvicorn's, which on a signal ends with success once it has drained."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, reload: Callable[[], Coroutine[Any, Any, None]], ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._service, self._ready = service, ready
+        self._reload, self._ready = reload, ready
         self._reloads: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -98,7 +120,7 @@ class _Server(uvicorn.Server):
             for number in (signal.SIGINT, signal.SIGTERM)
         }
         if hasattr(signal, "SIGHUP"):
-            handlers[signal.SIGHUP] = self._reload
+            handlers[signal.SIGHUP] = self._begin_reload
         with suppress(NotImplementedError):  # Windows
             for number, handler in handlers.items():
                 loop.add_signal_handler(number, handler)
@@ -107,11 +129,7 @@ class _Server(uvicorn.Server):
             for number in handlers:
                 loop.remove_signal_handler(number)
 
-    def _reload(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._reloaded())
+    def _begin_reload(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload())
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
-
-    async def _reloaded(self) -> None:
-        with suppress(Refused):  # the service has said why
-            await self._service.reload()

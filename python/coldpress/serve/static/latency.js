@@ -18,7 +18,7 @@ export class Latency {
     const sorted = this.times.map((time) => time.all).sort((a, b) => a - b);
     const middle = sorted[Math.floor(sorted.length / 2)];
     const part = Number.isNaN(server) ? "" : ` (server ${server.toFixed(1)})`;
-    this.words.textContent = `Last ${all.toFixed(1)} ms${part}, median ${middle.toFixed(1)}, slowest ${sorted.at(-1).toFixed(1)}`;
+    this.words.textContent = `Last ${all.toFixed(1)} ms${part}, median ${middle.toFixed(0)}, slowest ${sorted.at(-1).toFixed(0)}`;
   }
 
   draw() {
