@@ -14,7 +14,7 @@ import numpy as np
 
 from coldpress.index._faiss import innermost, reserve
 from coldpress.index.plan import MIN_POINTS_PER_LIST, POINTS_PER_LIST, IndexPlan
-from coldpress.index.recall import NEIGHBOURS, ExactNeighbours, no_neighbours, scores_as_kept
+from coldpress.index.recall import NEIGHBOURS, ExactNeighbours, cautious_mean, no_neighbours, scores_as_kept
 from coldpress.index.searching import Allowed, most_effort, nearest
 from coldpress.index.signs import SignIndex, empty_signs
 from coldpress.index.tuning import CANDIDATE_COST, K_FACTORS, Setting, tune
@@ -113,14 +113,17 @@ def tuned(faiss: Any, index: Any, exact: ExactNeighbours, target: float, allowed
     """How hard to search for the recall that was asked for; every second query has no part in that."""
     most, last = most_effort(faiss, index), innermost(faiss, index)
     refined = isinstance(index, faiss.IndexRefine)
-    if most == 1 or not len(exact.queries):
+    if most == 1 or len(exact.queries) < 2:
         return Setting(most, K_FACTORS[2] if refined else 1)
 
     def recall_of(part: ExactNeighbours) -> Callable[[Setting], float]:
         as_kept = kept_scores(index, part)
-        return lambda setting: part.recall(
-            *nearest(faiss, index, part.queries, NEIGHBOURS + 1, setting, allowed), NEIGHBOURS, as_kept
-        )
+
+        def recall(setting: Setting) -> float:
+            found = nearest(faiss, index, part.queries, NEIGHBOURS + 1, setting, allowed)
+            return cautious_mean(part.recall(*found, NEIGHBOURS, as_kept))
+
+        return recall
 
     def cost(setting: Setting) -> float:
         codes = setting.effort * index.ntotal / max(1, getattr(last, "nlist", 0)) * index.d / 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ def prepared_rows(matrix: Any, rows: Rows, metric: Metric, keys: Any) -> Floats:
     step = block_rows(matrix.shape[1])
     # As far as one block at a time: the system maps the neighbours of what is read too, up to 64 KB of them.
     bounds = np.searchsorted(rows, np.arange(0, matrix.shape[0] + step, step))
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         if part := rows[begin:end].tolist():
             prepared[begin:end] = prepare(matrix[rows[begin:end]], metric, partial(_gathered_name, keys, part))
             forget(matrix, part[0], part[-1] + 1)
