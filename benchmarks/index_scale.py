@@ -159,14 +159,15 @@ def serve(pipe: Connection, name: str, path: Path, memory: int) -> None:
     store, started = EmbeddingStore(path), time.monotonic()
     _ = store.keys[0]
     Path("/proc/self/clear_refs").write_text("5")
-    before = resident_bytes()
+    before, worked = resident_bytes(), time.process_time()
     if name == "coldpress":
         search, facts = build_coldpress(store, memory, started)
     elif name == "usearch f16":
         search, facts = build_usearch(store)
     else:
         search, facts = build_faiss(name.removeprefix("faiss "), store)
-    pipe.send(facts | {"build_s": round(time.monotonic() - started, 1), "peak_mb": (peak_bytes() - before) >> 20})
+    facts |= {"build_s": round(time.monotonic() - started, 1), "build_cpu_s": round(time.process_time() - worked, 1)}
+    pipe.send(facts | {"peak_mb": (peak_bytes() - before) >> 20})
     while (asked := pipe.recv()) is not None:
         queries, effort, singly = asked
         start = time.perf_counter()
