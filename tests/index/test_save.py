@@ -113,7 +113,7 @@ for line in sys.stdin:
                 index.remove(list(store.keys))
             else:
                 index.add(store)
-            if len(index) == 1000:
+            if len(index) == 300:
                 index.compact()
             index.save(directory)
         os._exit(0)
@@ -123,10 +123,9 @@ for line in sys.stdin:
 
 
 def test_kills_at_any_moment_leave_the_index_as_before_or_after_a_change(tmp_path, make_store):
-    vectors = np.random.default_rng(0).normal(size=(3000, 16))
+    vectors = np.random.default_rng(0).normal(size=(900, 16))
     base, *stores = (
-        make_store(vectors[start : start + 1000], [f"{start + row}" for row in range(1000)])
-        for start in (0, 1000, 2000)
+        make_store(vectors[start : start + 300], [f"{start + row}" for row in range(300)]) for start in (0, 300, 600)
     )
     VectorIndex.build(base, kind="ivf").save(tmp_path / "index")
     command = [sys.executable, "-c", LAUNCHER, tmp_path / "index", *(store.path for store in stores)]
@@ -146,8 +145,8 @@ def test_kills_at_any_moment_leave_the_index_as_before_or_after_a_change(tmp_pat
             killed += int(process.stdout.readline()) == signal.SIGKILL
             index = VectorIndex.open(tmp_path / "index")
             keys = sorted(int(key) for key in index.keys)
-            starts = {key // 1000 for key in keys}
-            assert keys == [key for start in sorted(starts) for key in range(1000 * start, 1000 * start + 1000)]
+            starts = {key // 300 for key in keys}
+            assert keys == [key for start in sorted(starts) for key in range(300 * start, 300 * start + 300)]
             seen.add(tuple(sorted(starts)))
             for key in (keys[0], keys[-1]):
                 assert index.search(vectors[key : key + 1], 1)[1][0, 0] == str(key)
