@@ -83,6 +83,22 @@ def test_an_index_that_does_not_fit_is_refused(cli: Cli, store: Path, tmp_path: 
     assert cli("index", store, "--out", tmp_path / "index", "--memory", "much").code == 2
 
 
+def test_an_index_is_planned_and_updated(cli: Cli, store: Path, embedding: list[str], tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "index")
+    assert cli("index", store, *out, "--plan", "--json").json["factory"] == "Flat"
+    assert "An index of 100 vectors" in cli("index", store, *out, "--plan").out
+    assert cli("index", store, *out, "--update").code == 1  # there is none
+    cli("index", store, *out)
+    updated = cli("index", store, *out, "--update", "--json").json
+    assert (updated["rows"], updated["certificate"]["reference"]) == (100, "index")
+    assert "compact" in updated["advice"]
+    assert cli("index", store, *out, "--update", "--kind", "ivf").code == 2
+    cli(*embedding, "--prompt", "query: ", "--out", tmp_path / "other")
+    done = cli("index", tmp_path / "other", *out, "--update")
+    assert done.code == 1
+    assert "preprocessing.prompt: '' != 'query: '" in done.err
+
+
 def test_search_by_text_finds_the_meaning(cli: Cli, index: Path, store: Path) -> None:
     found = cli("search", index, "--text", "compose an electronic letter", "-k", 3, "--store", store, "--json").json
     assert [hit["rank"] for hit in found["hits"]] == [1, 2, 3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow.compute as pc
 import pytest
@@ -75,6 +77,22 @@ def test_ways_to_say_the_same(index, labelled):
         np.testing.assert_array_equal(index.search(queries, where=where)[1], expected)
     assert index.search(queries, 3, where={"key": ["item 9", "item 8"]})[1].shape == (5, 2)
     assert index.search(queries, 3, where={"part": None})[1].ravel().tolist() == ["item 5"] * 5
+
+
+def test_long_expressions_are_told_apart(index, labelled):
+    names = [f"item {row}" for row in range(200)]
+    for hidden in ("item 50", "item 60"):
+        shown = [name for name in names if name != hidden]
+        assert hidden not in index.search(labelled[1][50:61:10], 199, where=pc.field("key").isin(shown))[1]
+
+
+def test_searches_of_several_threads_do_not_meet(index, labelled):
+    asked = [{"k": k, "where": where} for k in (1, 10, 50) for where in (None, "part = rest", {"number": 7})]
+    alone = [index.search(labelled[1][:20], **one)[1] for one in asked]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda one: index.search(labelled[1][:20], **one)[1], asked * 5))
+    for number, keys in enumerate(together):
+        np.testing.assert_array_equal(keys, alone[number % len(asked)])
 
 
 def test_neighbours_of_a_stored_item_that_meet_a_condition(index):

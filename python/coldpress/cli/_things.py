@@ -81,7 +81,7 @@ def describe_index(path: Path) -> Result:
     """An index: kind, metric, recall, space."""
     from coldpress import VectorIndex
 
-    index = VectorIndex.open(path)
+    index = VectorIndex.open(path, memory_map=True)
     data = {
         "kind": "index",
         "path": str(path),

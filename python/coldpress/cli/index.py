@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,7 +20,7 @@ from coldpress.cli._progress import steps
 
 if TYPE_CHECKING:
     from coldpress import EmbeddingStore
-    from coldpress.index import RecallCertificate
+    from coldpress.index import IndexPlan, RecallCertificate
 
 
 class Kind(str, Enum):
@@ -29,6 +30,9 @@ class Kind(str, Enum):
     EXACT = "exact"
     HNSW = "hnsw"
     IVF = "ivf"
+
+
+AS_IT_IS = {"kind": "auto", "metric": "cosine", "factory": None, "output": None, "memory": None, "recall": 0.95}
 
 
 class Metric(str, Enum):
@@ -67,6 +71,11 @@ def index(
     draw: Annotated[
         bool, typer.Option("--map", help="Lay 2,000 rows out in the plane too, for the page of coldpress serve: 5 s.")
     ] = False,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Put the rows into the index that is there, in place of those of equal keys."),
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be built and what it takes, and stop.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="For the clustering and the recall measurement.")] = 0,
     threads: options.Threads = None,
 ) -> Result:
@@ -74,7 +83,8 @@ def index(
 
     The memory it takes is forecast first: what does not fit is refused. The search is tuned to the recall on vectors
     held out from the store, and the certificate says what was reached. A store of signs (embed --dtype binary) no
-    longer has the vectors to compare with: its index states no recall.
+    longer has the vectors to compare with: its index states no recall. After --update it is measured again, and said
+    when to build anew.
     """
     from coldpress import EmbeddingStore, VectorIndex
     from coldpress.embedding_map import draw_map
@@ -83,19 +93,18 @@ def index(
     opened = EmbeddingStore(store)
     if not opened.complete:
         terminal.complain(f"warning: {store} is incomplete: only its {count(len(opened), 'row')} so far are indexed")
+    how: dict[str, Any] = {"kind": kind.value, "metric": metric.value, "factory": factory, "output": output}
+    how["memory"] = None if memory is None else options.memory_of(memory)
+    if plan:
+        return _forecast(VectorIndex.forecast(opened, **how))
+    if update and (how | {"recall": recall} != AS_IT_IS):
+        raise typer.BadParameter("--update keeps what the index is: leave out --kind, --recall, --metric and the like")
     with steps(f"Indexing {store}") as say:
-        built = VectorIndex.build(
-            opened,
-            kind=kind.value,
-            recall=recall,
-            memory=None if memory is None else options.memory_of(memory),
-            factory=factory,
-            metric=metric.value,
-            output=output,
-            threads=threads,
-            seed=seed,
-            progress=say,
-        )
+        if update:
+            built = VectorIndex.open(out)
+            built.upsert(opened, threads=threads)
+        else:
+            built = VectorIndex.build(opened, recall=recall, threads=threads, seed=seed, progress=say, **how)
         say("saving")
         built.save(out)
         if draw:
@@ -113,6 +122,7 @@ def index(
         "seconds": round(seconds, 4),
         "settings": dict(built.settings),
         "certificate": built.certificate.to_json(),
+        "advice": built.advice,
     }
 
     def render(console: Console) -> None:
@@ -120,9 +130,27 @@ def index(
         head.append(f"  ({duration(seconds)})", "dim")
         console.print(head, soft_wrap=True)
         console.print(facts(index_facts(built.kind, built.metric, built.certificate) | {"size": size(num_bytes)}))
+        if built.advice:
+            console.print(f"[yellow]{built.advice}[/]", soft_wrap=True)
         console.print(f"\n[dim]Next:[/] coldpress search {out} {_query(opened)} --store {store}", soft_wrap=True)
 
     return Result(data, render)
+
+
+def _forecast(plan: IndexPlan) -> Result:
+    """What would be built."""
+
+    def render(console: Console) -> None:
+        values = {
+            "kind": f"{plan.kind} ({plan.factory})" if plan.factory else plan.kind,
+            "to build": size(plan.build_bytes),
+            "index": size(plan.index_bytes),
+            "opened, mapped": size(plan.open_bytes),
+        }
+        console.print(Text.assemble("An index of ", (count(plan.rows, "vector"), "bold"), f" of width {plan.dim}"))
+        console.print(facts(values))
+
+    return Result(asdict(plan), render)
 
 
 def index_facts(kind: str, metric: str, certificate: RecallCertificate) -> dict[str, object]:
@@ -162,6 +190,7 @@ COMMAND = Command(
     examples=(
         "coldpress index photos.store --out photos.index",
         "coldpress index passages.store --out passages.index --recall 0.99 --memory 4GB",
+        "coldpress index new-passages.store --out passages.index --update",
         "coldpress index photos.store --out photos.index --map",
     ),
 )

@@ -57,7 +57,7 @@ def search(
         raise typer.BadParameter("give exactly one of --text, --image and --key")
     from coldpress import VectorIndex
 
-    opened = VectorIndex.open(index, memory_map=True)
+    opened = VectorIndex.open(index, verify=False, memory_map=True)  # coldpress info reads and checks all of it
     originals = None if store is None else Originals(store, opened)
     if key is not None:
         scores, keys = opened.search_key(key, k, where=where or None)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from coldpress.errors import ColdpressError
 from coldpress.index.plan import Kind
@@ -60,17 +61,19 @@ class Contents:
         return nearest(faiss, self.index, queries, k, self.setting, self.allowed(where))
 
     def allowed(self, where: Where | None) -> Allowed | None:
-        """The rows that may be found; None: all of them."""
-        name = repr(where) if where is None or isinstance(where, str | Sequence | Mapping) else str(where)
+        """The rows that may be found; None: all of them. Conditions are remembered, expressions have no full name."""
         if where is None and not self.removed.any():
             return None
-        if (known := self._matches.get(name)) is None:
-            live = ~self.removed
-            known = Allowed(live if where is None else live & matching(self.rows, where))
-            if len(self._matches) >= _REMEMBERED:
-                self._matches.clear()
-            self._matches[name] = known
-        return known
+        name = None if isinstance(where, pc.Expression) else repr(where)
+        if name is not None and (known := self._matches.get(name)) is not None:
+            return known
+        live = ~self.removed
+        found = Allowed(live if where is None else live & matching(self.rows, where))
+        if len(self._matches) >= _REMEMBERED:
+            self._matches.clear()
+        if name is not None:
+            self._matches[name] = found
+        return found
 
     def rows_of(self, keys: Sequence[str]) -> Rows:
         """The first row with each key that has not been removed; `ColdpressError` where there is none."""

@@ -111,7 +111,9 @@ def _recall(
         return None, None
     found = nearest(faiss, index, asked.queries, NEIGHBOURS + 1, setting, allowed)
     kept = kept_scores(index, asked)
-    return round(asked.recall(*found, 1, kept), 6), round(asked.recall(*found, NEIGHBOURS, kept), 6)
+    shares = [asked.recall(*found, at, kept) for at in (1, NEIGHBOURS)]
+    at_1, at_10 = (round(float(share.mean()), 6) if len(share) else 1.0 for share in shares)
+    return at_1, at_10
 
 
 def _some_vectors(index: Any) -> Floats:

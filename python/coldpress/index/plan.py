@@ -178,7 +178,9 @@ def _planned(
     index_bytes = int(rows * row_bytes) + 4 * nlist * dim
     keys = int(rows * (key_bytes + 8))
     blocks = min(_WORKING_BYTES, 5 * 4 * rows * dim)
-    peak = max(index_bytes + blocks, 2 * 4 * training * dim)
+    copies = 3 if kind == "factory" else 2  # of the sample; what is quantised without a second look trains on residuals
+    growing = rows * (row_bytes - _kept_bytes(factory, dim)) if nlist else 0  # lists double when they are full
+    peak = max(int(index_bytes + growing) + blocks, copies * 4 * training * dim)
     return IndexPlan(
         kind=kind,
         factory=factory,
@@ -191,6 +193,11 @@ def _planned(
         build_bytes=peak + keys,
         open_bytes=keys,
     )
+
+
+def _kept_bytes(factory: str, dim: int) -> int:
+    """Of a vector, what is kept beside the lists, in an array that has its final size from the beginning."""
+    return next((size * dim for name, size in _REFINE_BYTES.items() if f"Refine({name})" in factory), 0)
 
 
 def _refusal(plan: IndexPlan, memory: int) -> ColdpressError:

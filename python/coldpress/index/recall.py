@@ -79,25 +79,33 @@ class ExactNeighbours:
         best = np.argsort(-scores, axis=1, kind="stable")[:, :NEIGHBOURS]
         self.scores, self.rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
 
-    def recall(self, scores: Floats, rows: Rows, at: int, as_kept: Floats) -> float:
-        """Share of the `at` nearest that (scores, rows), both (Q, at + 1), have found.
+    def recall(self, scores: Floats, rows: Rows, at: int, as_kept: Floats) -> Floats:
+        """For each query the share of the `at` nearest that (scores, rows), both (Q, at + 1), have found.
 
         `as_kept` (Q, 10) has the scores that the index gives the true neighbours: a row that scores like one of them
         is as good (texts repeat themselves).
         """
         wanted = min(at, self.rows.shape[1])
-        if wanted == 0 or not len(self.queries):
-            return 1.0
+        if wanted == 0:
+            return np.ones(len(self.queries), np.float32)
         truth = self.rows[:, None, :wanted]
         tolerance = 2e-6 * np.maximum(1, np.abs(as_kept[:, None, :wanted]))
         same = (rows[:, :, None] == truth) | (np.abs(scores[:, :, None] - as_kept[:, None, :wanted]) <= tolerance)
         hits = same.any(axis=2) & (rows >= 0) & (rows != self.own_rows[:, None])
         found = hits & (np.cumsum((rows >= 0) & (rows != self.own_rows[:, None]), axis=1) <= at)
-        return float(np.minimum(found.sum(axis=1), wanted).mean() / wanted)
+        return np.asarray(np.minimum(found.sum(axis=1), wanted) / wanted, np.float32)
 
     def part(self, chosen: slice) -> ExactNeighbours:
         """Some of the queries."""
         return ExactNeighbours(self.queries[chosen], self.own_rows[chosen], self.scores[chosen], self.rows[chosen])
+
+
+def cautious_mean(recall: Floats) -> float:
+    """The mean over the queries less its standard error: what was tuned to it is as good for other queries.
+
+    Without that, 1,000 new queries of 35,700 MiniLM vectors had 0.9498 where 0.95 was asked for.
+    """
+    return float(recall.mean() - recall.std() / np.sqrt(len(recall)))
 
 
 def no_neighbours(queries: Floats, own_rows: Rows) -> ExactNeighbours:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -65,16 +66,17 @@ def prepared_rows(matrix: Any, rows: Rows, metric: Metric, keys: Any) -> Floats:
     """The rows `rows` (ascending) of `matrix`, prepared."""
     prepared = np.empty((len(rows), matrix.shape[1]), np.float32)
     step = block_rows(matrix.shape[1])
-    for begin in range(0, len(rows), step):
-        part = rows[begin : begin + step]
-        names = partial(_gathered_name, keys, part)
-        prepared[begin : begin + step] = prepare(matrix[part], metric, names)
-        forget(matrix, int(part[0]), int(part[-1]) + 1)
+    # As far as one block at a time: the system maps the neighbours of what is read too, up to 64 KB of them.
+    bounds = np.searchsorted(rows, np.arange(0, matrix.shape[0] + step, step))
+    for begin, end in pairwise(bounds):
+        if part := rows[begin:end].tolist():
+            prepared[begin:end] = prepare(matrix[rows[begin:end]], metric, partial(_gathered_name, keys, part))
+            forget(matrix, part[0], part[-1] + 1)
     return prepared
 
 
-def _gathered_name(keys: Any, rows: Rows, place: int) -> str:
-    return stored_name(keys, int(rows[place]))(0)
+def _gathered_name(keys: Any, rows: Sequence[int], place: int) -> str:
+    return stored_name(keys, rows[place])(0)
 
 
 def forget(matrix: Any, start: int, stop: int) -> None:
