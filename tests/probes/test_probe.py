@@ -58,10 +58,10 @@ def test_the_reported_interval_is_about_the_head_that_is_returned(make_store, sa
 def test_c_is_chosen_by_cross_validation_and_few_labels_ask_for_more_regularisation(make_store, sample):
     X, y = sample(60, classes=2, spread=3.0)
     result = fit_probe(make_store(X, label=y), test_size=0.5)
-    assert result.C == max(result.candidates, key=lambda c: (c.accuracy, -c.log_loss)).C
-    assert [c.C for c in result.candidates] == sorted(c.C for c in result.candidates)
+    assert max(result.candidates, key=lambda c: (c.score, -c.loss)).setting == result.C
+    np.testing.assert_allclose([c.setting for c in result.candidates], np.logspace(-6, 5, 45))
     assert result.C < 1000
-    assert all(0 <= c.accuracy <= 1 for c in result.candidates)
+    assert all(0 <= c.score <= 1 for c in result.candidates)
 
 
 def test_everything_but_the_weights_is_plain_json_and_in_the_head(make_store, sample):

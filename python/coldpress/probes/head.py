@@ -22,6 +22,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError
+from coldpress.probes import logistic
 from coldpress.probes.evaluate import Label
 from coldpress.probes.features import block_rows, checked
 from coldpress.store.files import write_atomically
@@ -90,13 +91,10 @@ class Head:
     @cached_property
     def estimator(self) -> Any:
         """The fitted scikit-learn estimator: a LogisticRegression, or a Pipeline with a StandardScaler before it."""
-        from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
 
-        regression = LogisticRegression(C=self.C)
-        regression.coef_, regression.intercept_ = self.coef, self.intercept
-        regression.classes_, regression.n_features_in_ = np.asarray(self.classes), self.dim
+        regression = logistic.estimator(self.coef, self.intercept, np.asarray(self.classes), self.C)
         if self.mean is None or self.scale is None:
             return regression
         scaler = StandardScaler()

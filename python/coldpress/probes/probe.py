@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
 from coldpress.probes import logistic
+from coldpress.probes.candidates import Candidate
 from coldpress.probes.evaluate import Evaluation, Label, evaluate
-from coldpress.probes.features import gather
+from coldpress.probes.features import Features
 from coldpress.probes.head import Head
 from coldpress.probes.labels import Labels, LabelSource, read_labels
-from coldpress.probes.logistic import CandidateC
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
+FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class ProbeResult:
         On the test part.
     C : float
         The value used, given or chosen.
-    candidates : tuple of CandidateC
+    candidates : tuple of Candidate
         The values compared, rising; empty where C was given.
     train_items, test_items : int
     missing_labels : int
@@ -59,7 +60,7 @@ class ProbeResult:
     head: Head
     evaluation: Evaluation
     C: float
-    candidates: tuple[CandidateC, ...]
+    candidates: tuple[Candidate, ...]
     train_items: int
     test_items: int
     missing_labels: int
@@ -106,7 +107,7 @@ def fit_probe(
     Parameters
     ----------
     store : EmbeddingStore
-        Its labelled rows are held in memory as float64, (N, D).
+        Its labelled rows are read block by block; up to 1 GiB of them stay in memory.
     labels : str, Path, mapping or sequence
         A metadata column, a file, or the labels themselves: see :func:`read_labels`.
     test_store : EmbeddingStore, optional
@@ -120,8 +121,7 @@ def fit_probe(
         For the split and the folds.
     C : float, optional
         Inverse regularisation strength. None: the one of best accuracy (on a tie, lowest log loss) in stratified
-        5-fold cross-validation on the training part, among powers of ten from 0.001 to 10,000; the search ends early
-        once two values in a row were better in neither.
+        5-fold cross-validation on the training part, among the 45 values of :data:`logistic.C_GRID`.
     standardize : bool
         Scale each feature to mean 0 and variance 1 on the training part first. Off by default: embeddings are
         commonly of unit length already, and C adapts to the scale.
@@ -161,7 +161,7 @@ def fit_probe(
         train, test = known, _read_test(store, known, test_store, labels if test_labels is None else test_labels)
     tested = store if test_store is None else test_store
     head, candidates, converged = _train(store, train, C=C, standardize=standardize, seed=seed)
-    predictions = head.predict(gather(tested, test.rows))
+    predictions = head.predict(Features.of(tested, test.rows).array(np.float32))
     evaluation = evaluate(test.values, predictions, head.classes, majority=most_frequent(train.values))
     result = ProbeResult(
         head=head,
@@ -236,21 +236,22 @@ def split(labels: Labels, test_size: float, seed: int) -> tuple[Labels, Labels]:
 
 def _train(
     store: EmbeddingStore, part: Labels, *, C: float | None, standardize: bool, seed: int
-) -> tuple[Head, tuple[CandidateC, ...], bool]:
+) -> tuple[Head, tuple[Candidate, ...], bool]:
     """The head, the values of C compared for it, and whether its solver converged."""
-    X, y = gather(store, part.rows), part.values
-    mean, scale = _moments(X) if standardize else (None, None)
-    if mean is not None and scale is not None:
-        X = (X - mean) / scale
-    candidates: tuple[CandidateC, ...] = ()
+    features = Features.of(store, part.rows)
+    classes, y = np.unique(part.values, return_inverse=True)
+    mean, scale = features.moments() if standardize else (None, None)
+    features = replace(features, shift=mean, scale=scale)
+    search = None
     if C is None:
-        candidates = logistic.search_C(X, y, seed=seed)
-        C = logistic.best(candidates)
-    fitted, converged = logistic.fit(X, y, C)
+        search = logistic.search_C(features, y, fold_numbers(y, seed), columns=len(classes))
+        C = search.C
+    start = None if search is None else search.start
+    coef, intercept, converged = logistic.fit(features, y, C, columns=len(classes), start=start)
     head = Head(
-        coef=np.ascontiguousarray(fitted.coef_),
-        intercept=np.ascontiguousarray(fitted.intercept_),
-        classes=tuple(fitted.classes_.tolist()),
+        coef=coef,
+        intercept=intercept,
+        classes=tuple(classes.tolist()),
         C=C,
         fingerprint=store.fingerprint,
         model=store.model,
@@ -259,7 +260,18 @@ def _train(
         scale=scale,
         projection=store.projection,
     )
-    return head, candidates, converged
+    return head, () if search is None else search.candidates, converged
+
+
+def fold_numbers(y: Array, seed: int) -> npt.NDArray[np.int64]:
+    """The fold (N,) in which each of the items, of classes y (N,) from 0 on, is held out: stratified."""
+    from sklearn.model_selection import StratifiedKFold
+
+    count = min(FOLDS, int(np.bincount(y).min()))
+    numbers = np.empty(len(y), dtype=np.int64)
+    for fold, (_, held_out) in enumerate(StratifiedKFold(count, shuffle=True, random_state=seed).split(y, y)):
+        numbers[held_out] = fold
+    return numbers
 
 
 def _unknown_keys(train: Labels, test: Labels, *, split: bool, one_source: bool) -> int:
@@ -273,14 +285,6 @@ def most_frequent(values: Array) -> Label:
     """The label that occurs most often."""
     classes, counts = np.unique(values, return_counts=True)
     return classes[counts.argmax()].item()  # type: ignore[no-any-return]
-
-
-def _moments(X: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of each column, (D,) each; 1 for a constant one, as StandardScaler has it."""
-    from sklearn.preprocessing import StandardScaler
-
-    scaler = StandardScaler().fit(X)
-    return scaler.mean_, scaler.scale_
 
 
 def _shared_content(store: EmbeddingStore, train: Labels, tested: EmbeddingStore, test: Labels) -> int:
@@ -304,4 +308,4 @@ def _warn(result: ProbeResult) -> None:
             result.test_items,
         )
     if not result.converged:
-        logger.warning("the solver did not converge in %d iterations: try standardize=True", logistic.MAX_ITERATIONS)
+        logger.warning("the solver did not come to its end: try standardize=True")
