@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 C_GRID = tuple(10.0 ** (exponent / 4) for exponent in range(-24, 21))
 """From 1e-6 to 1e5: the 45 values of the linear probes of CLIP, DINO and DINOv2."""
-SEARCH_TOLERANCE = 2e-5
+SEARCH_TOLERANCE = 1e-5
 """Of the loss: accuracies in cross-validation then differ from those at the minimum by 0.0005 at most."""
 ROUGH_TOLERANCE, FIT_TOLERANCE = 1e-7, 1e-11
 """Of the loss, in float32 and then in float64. Rows that are too many for the latter keep the former."""
@@ -137,7 +137,7 @@ def _path(
     binary = targets.ndim == 1 and columns == 2
     given = targets[:, None] if binary else targets
     sizes = torch.from_numpy(weights.sum(axis=0)).to(dtype)
-    with single_threaded_workers(os.cpu_count() or 1) as workers:
+    with single_threaded_workers(os.cpu_count() or 1) as workers, one_thread():
         problem = Problem(
             read=features.read,
             dim=features.dim,
@@ -148,6 +148,18 @@ def _path(
             dtype=dtype,
         )
         yield Path(problem, sizes)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread outside the workers: between passes there is little to do, and a barrier after every op of
+    it would wait for whatever else runs on the machine, ten times as long as the path takes alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _held_out_scores(problem: Problem, V: torch.Tensor) -> tuple[Array, Array]:

@@ -56,7 +56,7 @@ class Path:
         self._free[-1], self._vectors = 1e-12, vectors.to(self.problem.dtype)
 
     def follow(self, grid: Sequence[float], tolerance: float, start: torch.Tensor | None = None) -> Iterator[Point]:
-        """Yield the minima for each C of a geometric `grid`, to about `tolerance` of the loss, or of 1 nat."""
+        """Yield the minima for each C of a geometric `grid`, to about `tolerance` nats, of small losses to as large a share."""
         shape = (self.problem.models, self.problem.dim + 1, self.problem.columns)
         V = torch.zeros(shape) if start is None else start
         V = V.to(self.problem.dtype)
@@ -83,16 +83,16 @@ class Path:
             gradient = data + ridge * _penalised(V)
             direction = self._direction(gradient, pairs, scale)
             decrease = _dot(gradient, direction)  # twice what a quadratic would still lose
-            wanted = (tolerance * loss.clamp(max=1)).clamp_min(0.02 * _NOISE[V.dtype])
+            wanted = (tolerance * (4 * loss).clamp(max=1)).clamp_min(0.02 * _NOISE[V.dtype])
             active = (decrease > 2 * wanted).nonzero()[:, 0].tolist()
             if not active:
                 return Point(C, V, converged=True)
             step = V.new_zeros(len(V))
             step[active] = 1.0
+            lower, changed, poor = loss.clone(), data.clone(), step > 0
             for _ in range(_MAX_CUTS):
-                moved = V - step[:, None, None] * direction
-                lower, changed = loss.clone(), data.clone()
-                lower[active], changed[active], _ = self._evaluate(moved[active], ridge[active], active)
+                moved, tried = V - step[:, None, None] * direction, poor.nonzero()[:, 0].tolist()
+                lower[tried], changed[tried], _ = self._evaluate(moved[tried], ridge[tried], tried)
                 slope = _dot(changed + ridge * _penalised(moved), direction).abs()
                 enough = lower <= loss - 1e-4 * step * decrease
                 flatter = (slope <= 0.9 * decrease) & (lower <= loss + _NOISE[V.dtype] * (loss + 0.03))
