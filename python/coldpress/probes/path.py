@@ -56,7 +56,7 @@ class Path:
         self._free[-1], self._vectors = 1e-12, vectors.to(self.problem.dtype)
 
     def follow(self, grid: Sequence[float], tolerance: float, start: torch.Tensor | None = None) -> Iterator[Point]:
-        """Yield the minima for each C of a geometric `grid`, to about `tolerance` nats, of small losses to as large a share."""
+        """Yield the minima for each C of a geometric `grid`: to about `tolerance` nats, small losses in proportion."""
         shape = (self.problem.models, self.problem.dim + 1, self.problem.columns)
         V = torch.zeros(shape) if start is None else start
         V = V.to(self.problem.dtype)
