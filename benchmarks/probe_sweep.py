@@ -119,7 +119,7 @@ def extrapolate(passes: int, threads: int) -> dict[str, Any]:
         X = rng.normal(size=(rows, dim)).astype(np.float16)
         y, folds = rng.integers(0, classes, rows), np.arange(rows) % FOLDS
         weights = (folds[:, None] != np.arange(FOLDS)).astype(np.float64)
-        with logistic._path(Features(X, np.arange(rows), str), y, classes, weights) as path:
+        with logistic._path(Features(X, np.arange(rows), str), y, classes, weights, folds) as path:
             path.problem._kept.clear()
             V = torch.zeros(FOLDS, dim + 1, classes)
             begin = time.perf_counter()

@@ -8,7 +8,7 @@ from coldpress.probes.draw import Drawn, draw_labelled
 from coldpress.probes.evaluate import ClassScore, Evaluation
 from coldpress.probes.head import Head
 from coldpress.probes.labels import Labels, is_label_file, read_labels
-from coldpress.probes.probe import ProbeResult, fit_probe
+from coldpress.probes.probe import ProbeResult, Recipe, fit_probe
 from coldpress.probes.variants import Comparison, Cut, Variant
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Head",
     "Labels",
     "ProbeResult",
+    "Recipe",
     "Variant",
     "compare_variants",
     "draw_labelled",

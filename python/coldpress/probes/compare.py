@@ -23,7 +23,8 @@ from coldpress.probes import logistic
 from coldpress.probes.evaluate import Evaluation, accuracy_change, evaluate
 from coldpress.probes.features import Features, checked
 from coldpress.probes.labels import Labels
-from coldpress.probes.probe import fold_numbers, most_frequent, split
+from coldpress.probes.probe import most_frequent
+from coldpress.probes.splits import fold_numbers, split
 from coldpress.probes.variants import Comparison, Cut, Variant, pareto
 from coldpress.types import Certificate, Failed, Item, ModelInput
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +42,15 @@ class Search:
 
 
 def search_C(  # noqa: N802 (C is scikit-learn's name)
-    features: Features, targets: Array, folds: Array, *, columns: int, balanced: bool = False
+    features: Features,
+    targets: Array,
+    folds: Array,
+    *,
+    columns: int,
+    balanced: bool = False,
+    grid: Sequence[float] = C_GRID,
 ) -> Search:
-    """Compare the values of `C_GRID` by cross-validation.
+    """Compare the values of a geometric `grid` by cross-validation.
 
     Parameters
     ----------
@@ -59,10 +65,11 @@ def search_C(  # noqa: N802 (C is scikit-learn's name)
     weights = trained * np.stack([class_weights(targets, columns, trained[:, f], balanced) for f in range(parts)], 1)
     candidates: list[Candidate] = []
     start = torch.empty(0)
-    with _path(_centred(features)[0], targets, columns, weights) as path:
-        for point in path.follow(C_GRID, SEARCH_TOLERANCE):
-            scores, losses = _held_out_scores(path.problem, point.V)
-            candidates.append(candidate("logistic", point.C, scores, losses))
+    with _path(_centred(features)[0], targets, columns, weights, folds) as path:
+        for point in path.follow(grid, SEARCH_TOLERANCE):
+            rows, losses, right, positive = point.held_out.numpy().T
+            scores = 2 * right / np.maximum(positive, 1) if targets.ndim == 2 else right / rows
+            candidates.append(candidate("logistic", point.C, scores, losses / rows))
             if best(candidates) is candidates[-1]:
                 start = point.V.mean(0)
     return Search(tuple(candidates), start)
@@ -84,14 +91,15 @@ def fit(
     centred, mean = _centred(features)
     weights = class_weights(targets, columns, np.ones(len(features)), balanced)[:, None]
     V = None if start is None else start[None]
-    with _path(centred, targets, columns, weights) as path:
+    nobody = np.full(len(features), -1)
+    with _path(centred, targets, columns, weights, nobody) as path:
         if V is None:
             for point in path.follow([C * 10.0**power for power in (-4, -3, -2, -1)], 1e-3):
                 V = point.V
         point = next(path.follow([C], ROUGH_TOLERANCE, V))
     exact = 8 * len(features) * features.dim <= KEPT_BYTES // 2
     if exact:
-        with _path(centred, targets, columns, weights, torch.float64) as path:
+        with _path(centred, targets, columns, weights, nobody, torch.float64) as path:
             point = next(path.follow([C], FIT_TOLERANCE, point.V))
     V = point.V[0].double()
     if targets.ndim == 1 and columns > 2:
@@ -132,7 +140,7 @@ def _centred(features: Features) -> tuple[Features, npt.NDArray[np.float64]]:
 
 @contextmanager
 def _path(
-    features: Features, targets: Array, columns: int, weights: Array, dtype: torch.dtype = torch.float32
+    features: Features, targets: Array, columns: int, weights: Array, held_by: Array, dtype: torch.dtype = torch.float32
 ) -> Iterator[Path]:
     binary = targets.ndim == 1 and columns == 2
     given = targets[:, None] if binary else targets
@@ -144,6 +152,7 @@ def _path(
             targets=torch.from_numpy(given.astype(np.int64 if given.ndim == 1 else np.float32)),
             columns=1 if binary else columns,
             weights=torch.from_numpy(weights).to(dtype) / sizes,
+            held_by=torch.from_numpy(held_by.astype(np.int64)),
             workers=workers,
             dtype=dtype,
         )
@@ -163,23 +172,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _held_out_scores(problem: Problem, V: torch.Tensor) -> tuple[Array, Array]:
-    """Score and log loss of each fold, (A,) each: accuracy, or F1 over all decisions where an item has several."""
-    counts = np.zeros((problem.models, 4))  # rows, loss, right or hits, decisions that are or should be positive
-    for rows, model, logits in problem.held_out(V):
-        targets = problem.targets[rows]
-        if targets.dim() == 1:
-            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-            right, asked = (logits.argmax(1) == targets).sum(), torch.tensor(0.0)
-        else:
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
-            positive = logits > 0
-            right, asked = (positive * targets).sum(), positive.sum() + targets.sum()
-            if problem.columns == 1:
-                right, asked = (positive == (targets > 0)).sum(), torch.tensor(0.0)
-        counts[model] += [len(rows), float(loss), float(right), float(asked)]
-    rows_, losses, right_, asked_ = counts.T
-    several = problem.targets.dim() == 2 and problem.columns > 1
-    return 2 * right_ / np.maximum(asked_, 1) if several else right_ / rows_, losses / rows_

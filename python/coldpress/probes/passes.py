@@ -31,12 +31,14 @@ Read = Callable[[slice], npt.NDArray[np.float32]]
 class Sums(NamedTuple):
     """Of A models with K columns each, over their training rows: all weighted means.
 
-    loss (A,) float64; gradient (A, D + 1, K), that of the intercept last; curvature (A, K), of the loss in its logits.
+    loss (A,) float64; gradient (A, D + 1, K), that of the intercept last; curvature (A, K), of the loss in its logits;
+    held_out (A, 4), of the rows that a model has not seen, see :func:`verdicts`.
     """
 
     loss: torch.Tensor
     gradient: torch.Tensor
     curvature: torch.Tensor
+    held_out: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,8 @@ class Problem:
     dim : D.
     targets : (N,) int64, a class of K; or (N, K) float32 of 0 and 1, K yes-or-no questions.
     columns : K.
-    weights : (N, A): of each row for each model, the sum over the rows 1. 0: the row is held out.
+    weights : (N, A): of each row for each model, the sum over the rows 1.
+    held_by : (N,) int64, the model that has not seen a row, and which it tests; -1: none.
     workers : single-threaded.
     dtype : float32; or float64, for the last digits.
     """
@@ -59,6 +62,7 @@ class Problem:
     targets: torch.Tensor
     columns: int
     weights: torch.Tensor
+    held_by: torch.Tensor
     workers: ThreadPoolExecutor
     dtype: torch.dtype = torch.float32
     _kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
@@ -79,35 +83,28 @@ class Problem:
         packed = self._packed(V[:, :D].permute(0, 2, 1).reshape(A * self.columns, D))
         bias = V[:, D].reshape(-1).contiguous()
         chosen = torch.tensor(active)
+        place = torch.full((self.models + 1,), -1)  # of a model among the active ones; the last for -1
+        place[chosen] = torch.arange(A)
 
         def one(rows: slice) -> tuple[torch.Tensor, ...]:
             x, transposed = self._block(rows)
             Z = self._product(x, packed, bias).view(len(x), A, self.columns)
+            held_out = self._verdicts(Z, place[self.held_by[rows]], self.targets[rows])
             loss, residual, curvature = terms(Z, self.targets[rows], self.weights[rows][:, chosen])
             flat = residual.view(len(x), -1)
             gradient = self._product(flat.T.contiguous(), transposed, bias.new_zeros(D))
-            return loss, gradient, flat.sum(0), curvature
+            return loss, gradient, flat.sum(0), curvature, held_out
 
-        loss, gradient, intercept, curvature = reduce(_add, self.workers.map(one, self.slices()))
+        loss, gradient, intercept, curvature, held_out = reduce(_add, self.workers.map(one, self.slices()))
         gradient = gradient.view(A, self.columns, D).permute(0, 2, 1)
         joined = torch.cat([gradient, intercept.view(A, 1, self.columns)], 1)
-        return Sums(loss, joined, curvature)
+        return Sums(loss, joined, curvature, held_out)
 
-    def held_out(self, V: torch.Tensor) -> Iterator[tuple[npt.NDArray[np.int64], int, torch.Tensor]]:
-        """The logits (n, K) of all rows by the model that has not seen them, as (rows, model, logits), V as above."""
-
-        def one(rows: slice) -> list[tuple[npt.NDArray[np.int64], int, torch.Tensor]]:
-            x, _ = self._block(rows)
-            found = []
-            for model in range(self.models):
-                places = (self.weights[rows][:, model] == 0).nonzero()[:, 0]
-                if len(places):
-                    logits = torch.addmm(V[model, self.dim], x[places], V[model, : self.dim])
-                    found.append((places.numpy() + rows.start, model, logits))
-            return found
-
-        for found in self.workers.map(one, self.slices()):
-            yield from found
+    def _verdicts(self, Z: torch.Tensor, model: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Of logits Z (n, A, K), the model that tests each row (n,) or -1: the sums of what :func:`verdicts` says."""
+        found = torch.zeros(Z.shape[1], 4, dtype=torch.float64)
+        rows = (model >= 0).nonzero()[:, 0]
+        return found.index_add_(0, model[rows], verdicts(Z[rows, model[rows]], targets[rows])) if len(rows) else found
 
     def gram(self) -> torch.Tensor:
         """X^T X / N, (D, D) float64."""
@@ -133,6 +130,24 @@ class Problem:
 
     def _product(self, x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         return linear(x, packed, bias) if self.dtype == torch.float32 else torch.nn.functional.linear(x, packed, bias)
+
+
+def verdicts(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Of each row of logits (n, K), (n, 4): 1, its log loss, how many decisions are right, how many are positive.
+
+    Where an item has several labels, right are those that are positive and should be, and those that are or should be
+    count as positive each: twice the one over the other is F1.
+    """
+    functional, binary = torch.nn.functional, logits.shape[1] == 1
+    if targets.dim() == 1:
+        loss = functional.cross_entropy(logits, targets, reduction="none")
+        right, positive = logits.argmax(1) == targets, torch.ones_like(loss)
+    else:
+        loss = functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").sum(1)
+        yes, asked = logits > 0, targets > 0
+        right = (yes == asked if binary else yes & asked).sum(1)
+        positive = yes.sum(1) + asked.sum(1)
+    return torch.stack([torch.ones_like(loss), loss, right, positive], 1).double()
 
 
 def terms(Z: torch.Tensor, targets: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

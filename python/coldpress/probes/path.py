@@ -29,10 +29,13 @@ _Secant = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True)
 class Point:
-    """The weights (A, D + 1, K) of every fold for one value of C, and whether all of them are minima."""
+    """The weights (A, D + 1, K) of every fold for one value of C, whether all are minima, and what they say of the rows
+    that they have not seen, as :class:`Sums` has it.
+    """
 
     C: float
     V: torch.Tensor
+    held_out: torch.Tensor
     converged: bool
 
 
@@ -76,7 +79,7 @@ class Path:
     def _minimise(self, V: torch.Tensor, C: float, tolerance: float) -> Point:
         ridge = (1 / (C * self.sizes)).to(V.dtype)[:, None, None]
         everyone = list(range(len(V)))
-        loss, data, curvature = self._evaluate(V, ridge, everyone)
+        loss, data, curvature, held = self._evaluate(V, ridge, everyone)
         scale = curvature[:, None] * self._values[:, None] + ridge * self._free
         pairs = [_secant(s, change, ridge) for s, change in self._pairs]
         for _ in range(MAX_ITERATIONS):
@@ -86,13 +89,13 @@ class Path:
             wanted = (tolerance * (4 * loss).clamp(max=1)).clamp_min(0.02 * _NOISE[V.dtype])
             active = (decrease > 2 * wanted).nonzero()[:, 0].tolist()
             if not active:
-                return Point(C, V, converged=True)
+                return Point(C, V, held, converged=True)
             step = V.new_zeros(len(V))
             step[active] = 1.0
-            lower, changed, poor = loss.clone(), data.clone(), step > 0
+            lower, changed, tested, poor = loss.clone(), data.clone(), held.clone(), step > 0
             for _ in range(_MAX_CUTS):
                 moved, tried = V - step[:, None, None] * direction, poor.nonzero()[:, 0].tolist()
-                lower[tried], changed[tried], _ = self._evaluate(moved[tried], ridge[tried], tried)
+                lower[tried], changed[tried], _, tested[tried] = self._evaluate(moved[tried], ridge[tried], tried)
                 slope = _dot(changed + ridge * _penalised(moved), direction).abs()
                 enough = lower <= loss - 1e-4 * step * decrease
                 flatter = (slope <= 0.9 * decrease) & (lower <= loss + _NOISE[V.dtype] * (loss + 0.03))
@@ -101,16 +104,16 @@ class Path:
                     break
                 step = torch.where(poor, 0.4 * step, step)
             else:
-                return Point(C, V, converged=False)
+                return Point(C, V, held, converged=False)
             self._pairs = [*self._pairs[1 - PAIRS :], (moved - V, changed - data)]
             pairs = [*pairs[1 - PAIRS :], _secant(*self._pairs[-1], ridge)]
-            V, loss, data = moved, lower, changed
-        return Point(C, V, converged=False)
+            V, loss, data, held = moved, lower, changed, tested
+        return Point(C, V, held, converged=False)
 
     def _evaluate(self, V: torch.Tensor, ridge: torch.Tensor, active: Sequence[int]) -> tuple[torch.Tensor, ...]:
-        loss, gradient, curvature = self.problem.sums(V, active)
+        loss, gradient, curvature, held_out = self.problem.sums(V, active)
         W = _penalised(V)
-        return loss + 0.5 * ridge[:, 0, 0] * _dot(W, W), gradient, curvature
+        return loss + 0.5 * ridge[:, 0, 0] * _dot(W, W), gradient, curvature, held_out
 
     def _direction(self, gradient: torch.Tensor, pairs: Sequence[_Secant], scale: torch.Tensor) -> torch.Tensor:
         """The two loops of L-BFGS; a fold without curvature along a pair passes over it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
-from coldpress.probes import logistic
 from coldpress.probes.candidates import Candidate
 from coldpress.probes.evaluate import Evaluation, Label, evaluate
 from coldpress.probes.features import Features
 from coldpress.probes.head import Head
-from coldpress.probes.labels import Labels, LabelSource, read_labels
+from coldpress.probes.heads import Trained, train
+from coldpress.probes.labels import Labels, LabelSource, read_groups, read_labels
+from coldpress.probes.splits import check_classes, fold_numbers, split
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
@@ -26,7 +27,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
-FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a probe is trained.
+
+    Attributes
+    ----------
+    heads : of ``logistic``, ``ridge``, ``lda`` and ``centroid``: the best in cross-validation is taken, by accuracy
+        and, on a tie, log loss. Folds are stratified, five where classes are large enough.
+    outputs : of the store, to compare in the same way, or ``all``; empty for its first.
+    C : inverse strength of logistic regression. None: chosen among 45 values from 1e-6 to 1e5.
+    balanced : weight classes by the inverse of their frequency.
+    standardize : scale each feature to mean 0 and variance 1 on the training part first. Off by default: embeddings are
+        commonly of unit length already, and C adapts to the scale.
+    groups : metadata column whose equal values (a patient, a video) never are on both sides of a split or fold.
+    seed : for the split and the folds.
+    """
+
+    heads: Sequence[str] = ("logistic",)
+    outputs: Sequence[str] = ()
+    C: float | None = None
+    balanced: bool = False
+    standardize: bool = False
+    groups: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.C is not None and not (np.isfinite(self.C) and self.C > 0):
+            raise ColdpressError(
+                f"C is {self.C}, expected a positive number: leave it out to choose it by cross-validation"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +71,10 @@ class ProbeResult:
         Trained on the training part alone, so that `evaluation` is about exactly this head.
     evaluation : Evaluation
         On the test part.
-    C : float
-        The value used, given or chosen.
     candidates : tuple of Candidate
-        The values compared, rising; empty where C was given.
+        The heads, settings and features compared; empty where there was no choice.
+    features : str
+        The name of the chosen store and output among several.
     train_items, test_items : int
     missing_labels : int
         Rows without a label, skipped, in both stores.
@@ -59,8 +91,8 @@ class ProbeResult:
 
     head: Head
     evaluation: Evaluation
-    C: float
     candidates: tuple[Candidate, ...]
+    features: str
     train_items: int
     test_items: int
     missing_labels: int
@@ -78,7 +110,9 @@ class ProbeResult:
             "fingerprint": self.head.fingerprint.digest,
             "standardize": self.head.mean is not None,
             "evaluation": self.evaluation.to_json(),
-            "C": self.C,
+            "head_kind": self.head.kind,
+            "setting": self.head.setting,
+            "features": self.features,
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "train_items": self.train_items,
             "test_items": self.test_items,
@@ -92,39 +126,32 @@ class ProbeResult:
 
 
 def fit_probe(
-    store: EmbeddingStore,
+    stores: EmbeddingStore | Sequence[EmbeddingStore],
     labels: LabelSource = "label",
     *,
+    recipe: Recipe | None = None,
     test_store: EmbeddingStore | None = None,
     test_labels: LabelSource | None = None,
     test_size: float = 0.2,
-    seed: int = 0,
-    C: float | None = None,
-    standardize: bool = False,
 ) -> ProbeResult:
     """Train a linear probe on the labelled rows of a store and test it on others.
 
     Parameters
     ----------
-    store : EmbeddingStore
-        Its labelled rows are read block by block; up to 1 GiB of them stay in memory.
+    stores : EmbeddingStore, or several
+        Labelled rows are read block by block; up to 1 GiB of them stay in memory. Of several stores, which hold
+        vectors of the same items by key, the one that does best in cross-validation is taken.
     labels : str, Path, mapping or sequence
-        A metadata column, a file, or the labels themselves: see :func:`read_labels`.
+        A metadata column, a file, or the labels themselves, of the first store: see :func:`read_labels`.
+    recipe : Recipe, optional
+        Which heads and outputs are compared and how.
     test_store : EmbeddingStore, optional
-        Items to test on, of the same fingerprint. None: a part of `store` is split off, drawn at random within each
+        Items to test on, of the same fingerprint. None: a part of `stores` is split off, drawn at random within each
         class.
     test_labels : as `labels`, optional
-        For `test_store`; None: found there as in `store`.
+        For `test_store`; None: found there as in `stores`.
     test_size : float
         Share split off where `test_store` is None, between 0 and 1.
-    seed : int
-        For the split and the folds.
-    C : float, optional
-        Inverse regularisation strength. None: the one of best accuracy (on a tie, lowest log loss) in stratified
-        5-fold cross-validation on the training part, among the 45 values of :data:`logistic.C_GRID`.
-    standardize : bool
-        Scale each feature to mean 0 and variance 1 on the training part first. Off by default: embeddings are
-        commonly of unit length already, and C adapts to the scale.
 
     Returns
     -------
@@ -134,10 +161,10 @@ def fit_probe(
     Raises
     ------
     FingerprintMismatch
-        The two stores hold vectors of different spaces.
+        The training and test stores hold vectors of different spaces.
     ColdpressError
         Labels not found or unusable (see :func:`read_labels`), fewer than two classes, too few items in a class, a
-        test class that the training part lacks, a vector that is not finite.
+        test class that the training part lacks, an item that one of the stores lacks, a vector that is not finite.
 
     Examples
     --------
@@ -146,35 +173,41 @@ def fit_probe(
     (0.94, (0.838, 0.979))
     >>> result.head.save("ants-or-bees.head")                       # doctest: +SKIP
     """
-    started = time.perf_counter()
-    if C is not None and not (np.isfinite(C) and C > 0):
-        raise ColdpressError(f"C is {C}, expected a positive number: leave it out to choose it by cross-validation")
+    started, recipe = time.perf_counter(), recipe or Recipe()
+    compared = list(stores) if isinstance(stores, Sequence) else [stores]
+    if test_store is not None and len(compared) > 1:
+        raise ColdpressError("test_store is of one space, and several stores were given: use test_size, or one store")
+    store = compared[0]
     known = read_labels(store, labels)
     check_classes(known, least=2)
+    groups = None if recipe.groups is None else read_groups(store, recipe.groups, known.rows)
     if test_store is None:
         if test_labels is not None:
             raise ColdpressError("test_labels were given without test_store: pass both, or use test_size")
-        train, test = split(known, test_size, seed)
+        train_part, test = split(known, test_size, recipe.seed, groups)
     else:
         if test_labels is None and not isinstance(labels, (str, Path, Mapping)):
             raise ColdpressError("labels were given row by row, and test_store has other rows: pass test_labels")
-        train, test = known, _read_test(store, known, test_store, labels if test_labels is None else test_labels)
-    tested = store if test_store is None else test_store
-    head, candidates, converged = _train(store, train, C=C, standardize=standardize, seed=seed)
-    predictions = head.predict(Features.of(tested, test.rows).array(np.float32))
-    evaluation = evaluate(test.values, predictions, head.classes, majority=most_frequent(train.values))
+        train_part, test = known, _read_test(store, known, test_store, labels if test_labels is None else test_labels)
+    if groups is not None:
+        groups = groups[np.isin(known.rows, train_part.rows)]
+    head, source, trained = _train(_sources(compared, recipe.outputs, train_part), train_part, recipe, groups)
+    tested, rows = test_store or source.store, test.rows
+    if test_store is None and source.store is not store:
+        rows = np.asarray([tested.row(str(store.keys[row])) for row in rows], dtype=np.int64)
+    predictions = head.predict(Features.of(tested, rows, source.output).array(np.float32))
     result = ProbeResult(
         head=head,
-        evaluation=evaluation,
-        C=head.C,
-        candidates=candidates,
-        train_items=len(train.rows),
-        test_items=evaluation.items,
-        missing_labels=train.missing + (0 if test_store is None else test.missing),
-        unknown_keys=_unknown_keys(train, test, split=test_store is None, one_source=test_labels is None),
-        shared_content=_shared_content(store, train, tested, test),
-        converged=converged,
-        seed=seed,
+        evaluation=evaluate(test.values, predictions, head.classes, majority=most_frequent(train_part.values)),
+        candidates=trained.candidates,
+        features=trained.features,
+        train_items=len(train_part.rows),
+        test_items=len(test.rows),
+        missing_labels=train_part.missing + (0 if test_store is None else test.missing),
+        unknown_keys=_unknown_keys(train_part, test, split=test_store is None, one_source=test_labels is None),
+        shared_content=_shared_content(store, train_part, test_store or store, test),
+        converged=trained.converged,
+        seed=recipe.seed,
         seconds=time.perf_counter() - started,
     )
     _warn(result)
@@ -201,77 +234,70 @@ def _read_test(store: EmbeddingStore, known: Labels, test_store: EmbeddingStore,
     return test
 
 
-def check_classes(labels: Labels, *, least: int) -> None:
-    """Refuse labels of fewer than two classes, or with a class of fewer than `least` items."""
-    classes, counts = np.unique(labels.values, return_counts=True)
-    if len(classes) < 2:
-        raise ColdpressError(f"all {len(labels.values)} labels are {classes[0].item()!r}, expected two classes or more")
-    rare = [repr(label) for label in classes[counts < least].tolist()]
-    if rare:
-        raise ColdpressError(
-            f"{len(rare)} of {len(classes)} classes have fewer than {least} items ({', '.join(rare[:5])}): label more"
-            " of them or leave these classes out"
-        )
+@dataclass(frozen=True)
+class _Source:
+    """Vectors to learn from: an output of a store, None for its first, and the row of each labelled item in it."""
+
+    store: EmbeddingStore
+    output: str | None
+    rows: npt.NDArray[np.int64]
 
 
-def split(labels: Labels, test_size: float, seed: int) -> tuple[Labels, Labels]:
-    """Into a training and a test part, stratified.
-
-    Each class keeps two training items, so that its strength can be cross-validated, and gives one.
-    """
-    if not 0 < test_size < 1:
-        raise ColdpressError(f"test_size is {test_size}, expected a share between 0 and 1")
-    check_classes(labels, least=3)
-    rng = np.random.default_rng(seed)
-    is_test = np.zeros(len(labels.rows), dtype=bool)
-    for label in np.unique(labels.values):
-        members = np.flatnonzero(labels.values == label)
-        count = min(max(1, round(test_size * len(members))), len(members) - 2)
-        is_test[rng.permutation(members)[:count]] = True
-    train, test = (
-        Labels(labels.rows[part], labels.values[part], labels.missing, labels.unknown) for part in (~is_test, is_test)
-    )
-    return train, test
+def _sources(stores: Sequence[EmbeddingStore], outputs: Sequence[str], train: Labels) -> dict[str, _Source]:
+    """What is compared, by name; the items of the first store are looked up by their keys in the others."""
+    found: dict[str, _Source] = {}
+    keys = [str(stores[0].keys[row]) for row in train.rows] if len(stores) > 1 else []
+    for store in stores:
+        rows = train.rows if store is stores[0] else np.asarray([store.row(key) for key in keys], dtype=np.int64)
+        pooled = [name for name in store.outputs if name not in store.ragged]
+        wanted: list[str | None] = [None] if not outputs else [n for n in pooled if n in outputs or "all" in outputs]
+        if not wanted:
+            raise ColdpressError(
+                f"{store.path} has no output {', '.join(outputs)}: expected {', '.join(pooled)} or all"
+            )
+        for output in wanted:
+            name = " ".join(filter(None, (store.model if len(stores) > 1 else "", output)))
+            name = name if name not in found else f"{name} {store.path}"
+            found[name] = _Source(store, output, rows)
+    return found
 
 
 def _train(
-    store: EmbeddingStore, part: Labels, *, C: float | None, standardize: bool, seed: int
-) -> tuple[Head, tuple[Candidate, ...], bool]:
-    """The head, the values of C compared for it, and whether its solver converged."""
-    features = Features.of(store, part.rows)
+    sources: Mapping[str, _Source], part: Labels, recipe: Recipe, groups: Array | None
+) -> tuple[Head, _Source, Trained]:
+    """The head, what it was trained on, and how it was chosen."""
     classes, y = np.unique(part.values, return_inverse=True)
-    mean, scale = features.moments() if standardize else (None, None)
-    features = replace(features, shift=mean, scale=scale)
-    search = None
-    if C is None:
-        search = logistic.search_C(features, y, fold_numbers(y, seed), columns=len(classes))
-        C = search.C
-    start = None if search is None else search.start
-    coef, intercept, converged = logistic.fit(features, y, C, columns=len(classes), start=start)
-    head = Head(
-        coef=coef,
-        intercept=intercept,
-        classes=tuple(classes.tolist()),
-        C=C,
-        fingerprint=store.fingerprint,
-        model=store.model,
-        description=store.description,
-        mean=mean,
-        scale=scale,
-        projection=store.projection,
+    moments, features = {}, {}
+    for name, source in sources.items():
+        plain = Features.of(source.store, source.rows, source.output)
+        moments[name] = plain.moments() if recipe.standardize else (None, None)
+        features[name] = replace(plain, shift=moments[name][0], scale=moments[name][1])
+    trained = train(
+        features,
+        y,
+        fold_numbers(y, recipe.seed, groups),
+        columns=len(classes),
+        kinds=recipe.heads,
+        C=recipe.C,
+        balanced=recipe.balanced,
     )
-    return head, () if search is None else search.candidates, converged
-
-
-def fold_numbers(y: Array, seed: int) -> npt.NDArray[np.int64]:
-    """The fold (N,) in which each of the items, of classes y (N,) from 0 on, is held out: stratified."""
-    from sklearn.model_selection import StratifiedKFold
-
-    count = min(FOLDS, int(np.bincount(y).min()))
-    numbers = np.empty(len(y), dtype=np.int64)
-    for fold, (_, held_out) in enumerate(StratifiedKFold(count, shuffle=True, random_state=seed).split(y, y)):
-        numbers[held_out] = fold
-    return numbers
+    source = sources[trained.features]
+    head = Head(
+        coef=trained.coef,
+        intercept=trained.intercept,
+        classes=tuple(classes.tolist()),
+        kind=trained.kind,
+        setting=trained.setting,
+        temperature=trained.temperature,
+        output=source.output,
+        fingerprint=source.store.fingerprint,
+        model=source.store.model,
+        description=source.store.description,
+        mean=moments[trained.features][0],
+        scale=moments[trained.features][1],
+        projection=source.store.projection,
+    )
+    return head, source, trained
 
 
 def _unknown_keys(train: Labels, test: Labels, *, split: bool, one_source: bool) -> int:
