@@ -106,6 +106,20 @@ def test_content_on_both_sides_is_counted_and_said(make_store, sample, caplog):
     assert "5 of 30 test items have the same content" in caplog.text
 
 
+def test_near_duplicates_are_said_and_left_out_on_request(make_store, sample, caplog):
+    (X, y), (X_test, y_test) = sample(90), sample(30, seed=1)
+    X_test[:4] = X[10:14]
+    train, test = make_store(X, label=y), make_store(X_test, label=y_test, prefix="test")
+    with caplog.at_level(logging.WARNING):
+        found = fit_probe(train, test_store=test, recipe=Recipe(C=1.0))
+    planted = {(f"test {i}", f"item {10 + i}") for i in range(4)}
+    assert planted <= {pair[:2] for pair in found.leaks}
+    assert f"{len(found.leaks)} of 30 test items have a near duplicate" in caplog.text
+    without = fit_probe(train, test_store=test, recipe=Recipe(C=1.0), drop_leaks=True)
+    assert without.leaks == found.leaks
+    assert without.test_items == 30 - len(found.leaks)
+
+
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
+from coldpress.cli._examination import calibration_line, render_examination
 from coldpress.cli._format import bar, clip, count, duration, facts, table
 
 if TYPE_CHECKING:
@@ -70,6 +71,24 @@ def probe(
             rich_help_panel="Testing",
         ),
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Say how good it is within each value of this column.", rich_help_panel="Testing"
+        ),
+    ] = None,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Train on 1, 2, 4, ... labels a class too.", rich_help_panel="Testing"),
+    ] = False,
+    drop_leaks: Annotated[
+        bool,
+        typer.Option(
+            "--drop-leaks",
+            help="Leave out test items whose near duplicate is in the training part.",
+            rich_help_panel="Testing",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="For the split and the folds.", rich_help_panel="Testing")] = 0,
     head: Annotated[
         list[HeadKind],
@@ -121,6 +140,9 @@ def probe(
         ),
         test_store=None if test_store is None else EmbeddingStore(test_store),
         test_size=test_size,
+        by=group,
+        curve=curve,
+        drop_leaks=drop_leaks,
     )
     result.head.save(out)
 
@@ -132,6 +154,7 @@ def probe(
             console.print(candidate_table(best, result))
             console.print()
         console.print(class_table(result.evaluation))
+        render_examination(console, result)
         hidden = len(result.evaluation.per_class) - CLASSES_SHOWN
         if hidden > 0:
             console.print(f"[dim]… and {count(hidden, 'more class', 'more classes')}: see --json[/]")
@@ -153,15 +176,25 @@ def headline(evaluation: Evaluation) -> Text:
 
 def _facts(result: ProbeResult) -> dict[str, object]:
     evaluation = result.evaluation
+    balanced = result.examination.balanced_interval
     chosen = f"chosen among {len(result.candidates)} by cross-validation" if result.candidates else "as asked"
     return {
-        "balanced accuracy": f"{evaluation.balanced_accuracy:.1%}",
+        "balanced accuracy": f"{evaluation.balanced_accuracy:.1%} ({balanced[0]:.1%} to {balanced[1]:.1%})",
+        "calibration": calibration_line(result.examination),
         "majority baseline": f"{evaluation.majority_baseline:.1%} (always answering the most frequent class)",
         "head": f"{result.head.title} ({chosen})",
         "features": result.features or None,
         "trained on": f"{count(result.train_items, 'item')} in {duration(result.seconds)}",
+        "near duplicates": _leaks(result),
         "without label": f"{result.missing_labels:,}" if result.missing_labels else None,
     }
+
+
+def _leaks(result: ProbeResult) -> str | None:
+    done = "left out of the test" if result.leaks_dropped else "leave them out with --drop-leaks"
+    return (
+        f"{count(len(result.leaks), 'test item')} with one among the training items: {done}" if result.leaks else None
+    )
 
 
 def _best_of_each(result: ProbeResult) -> list[Candidate]:

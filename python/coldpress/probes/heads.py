@@ -98,6 +98,16 @@ def train(
     return Trained(chosen.head, chosen.setting, coef, intercept, temperature, name, tuple(candidates), converged)
 
 
+def refit(
+    kind: str, setting: float | None, features: Features, codes: Array, *, columns: int, balanced: bool
+) -> tuple[Array, Array]:
+    """Weights and intercepts of a head of known setting on other items, each class among them."""
+    if kind == "logistic":
+        return logistic.fit(features, codes, float(setting or 0), columns=columns, balanced=balanced)[:2]
+    once = np.zeros(len(codes), dtype=np.int64)
+    return closed.ClosedForms.of(features, codes, once, columns=columns, balanced=balanced).fit(kind, setting)
+
+
 def _temperature(forms: closed.ClosedForms, chosen: Candidate) -> float:
     rows = np.arange(len(forms.codes))
     if len(rows) > CALIBRATED_ROWS:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,116 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
-from coldpress.probes.candidates import Candidate
-from coldpress.probes.evaluate import Evaluation, Label, evaluate
+from coldpress.probes import heads
+from coldpress.probes.evaluate import Label, evaluate
+from coldpress.probes.examine import CurvePoint, examine, learning_curve
 from coldpress.probes.features import Features
 from coldpress.probes.head import Head
 from coldpress.probes.heads import Trained, train
 from coldpress.probes.labels import Labels, LabelSource, read_groups, read_labels
+from coldpress.probes.leaks import Leaks, near_duplicates
+from coldpress.probes.result import ProbeResult, Recipe, warn
 from coldpress.probes.splits import check_classes, fold_numbers, split
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
 
-logger = logging.getLogger(__name__)
-
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a probe is trained.
-
-    Attributes
-    ----------
-    heads : of ``logistic``, ``ridge``, ``lda`` and ``centroid``: the best in cross-validation is taken, by accuracy
-        and, on a tie, log loss. Folds are stratified, five where classes are large enough.
-    outputs : of the store, to compare in the same way, or ``all``; empty for its first.
-    C : inverse strength of logistic regression. None: chosen among 45 values from 1e-6 to 1e5.
-    balanced : weight classes by the inverse of their frequency.
-    standardize : scale each feature to mean 0 and variance 1 on the training part first. Off by default: embeddings are
-        commonly of unit length already, and C adapts to the scale.
-    groups : metadata column whose equal values (a patient, a video) never are on both sides of a split or fold.
-    seed : for the split and the folds.
-    """
-
-    heads: Sequence[str] = ("logistic",)
-    outputs: Sequence[str] = ()
-    C: float | None = None
-    balanced: bool = False
-    standardize: bool = False
-    groups: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.C is not None and not (np.isfinite(self.C) and self.C > 0):
-            raise ColdpressError(
-                f"C is {self.C}, expected a positive number: leave it out to choose it by cross-validation"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
-    """A trained head and how far to trust it.
-
-    Attributes
-    ----------
-    head : Head
-        Trained on the training part alone, so that `evaluation` is about exactly this head.
-    evaluation : Evaluation
-        On the test part.
-    candidates : tuple of Candidate
-        The heads, settings and features compared; empty where there was no choice.
-    features : str
-        The name of the chosen store and output among several.
-    train_items, test_items : int
-    missing_labels : int
-        Rows without a label, skipped, in both stores.
-    unknown_keys : int
-        Labels for keys that no store holds.
-    shared_content : int
-        Test items whose content occurs in the training part too, by ``content_hash``: they make the result look
-        better than it is.
-    converged : bool
-        Whether the solver reached its tolerance.
-    seed : int
-    seconds : float
-    """
-
-    head: Head
-    evaluation: Evaluation
-    candidates: tuple[Candidate, ...]
-    features: str
-    train_items: int
-    test_items: int
-    missing_labels: int
-    unknown_keys: int
-    shared_content: int
-    converged: bool
-    seed: int
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the weights, as plain JSON values."""
-        return {
-            "classes": list(self.head.classes),
-            "model": self.head.model,
-            "fingerprint": self.head.fingerprint.digest,
-            "standardize": self.head.mean is not None,
-            "evaluation": self.evaluation.to_json(),
-            "head_kind": self.head.kind,
-            "setting": self.head.setting,
-            "features": self.features,
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-            "train_items": self.train_items,
-            "test_items": self.test_items,
-            "missing_labels": self.missing_labels,
-            "unknown_keys": self.unknown_keys,
-            "shared_content": self.shared_content,
-            "converged": self.converged,
-            "seed": self.seed,
-            "seconds": self.seconds,
-        }
 
 
 def fit_probe(
@@ -133,6 +37,9 @@ def fit_probe(
     test_store: EmbeddingStore | None = None,
     test_labels: LabelSource | None = None,
     test_size: float = 0.2,
+    by: str | None = None,
+    curve: bool = False,
+    drop_leaks: bool = False,
 ) -> ProbeResult:
     """Train a linear probe on the labelled rows of a store and test it on others.
 
@@ -152,6 +59,12 @@ def fit_probe(
         For `test_store`; None: found there as in `stores`.
     test_size : float
         Share split off where `test_store` is None, between 0 and 1.
+    by : str, optional
+        Metadata column of the tested items: accuracy within each of its values, and the gap between them.
+    curve : bool
+        Train also on 1, 2, 4, ... labels a class, five draws of each, with the head, features and setting chosen.
+    drop_leaks : bool
+        Leave test items out of the test whose near duplicate is in the training part.
 
     Returns
     -------
@@ -195,10 +108,30 @@ def fit_probe(
     tested, rows = test_store or source.store, test.rows
     if test_store is None and source.store is not store:
         rows = np.asarray([tested.row(str(store.keys[row])) for row in rows], dtype=np.int64)
-    predictions = head.predict(Features.of(tested, rows, source.output).array(np.float32))
+    features = Features.of(tested, rows, source.output)
+    leaks = near_duplicates(Features.of(source.store, source.rows, source.output), features, seed=recipe.seed)
+    pairs = _pairs(leaks, source, tested, rows)
+    if drop_leaks and len(leaks.test):
+        kept = ~np.isin(np.arange(len(rows)), leaks.test)
+        if not kept.any():
+            raise ColdpressError("every test item has a near duplicate in the training part: test on other items")
+        rows, test, features = rows[kept], test.take(kept), features.take(kept)
+    X = features.array(np.float32)
+    predictions = head.predict(X)
     result = ProbeResult(
         head=head,
         evaluation=evaluate(test.values, predictions, head.classes, majority=most_frequent(train_part.values)),
+        examination=examine(
+            test.values,
+            head.predict_proba(X),
+            head.classes,
+            [str(tested.keys[row]) for row in rows],
+            None if by is None else read_groups(test_store or store, by, test.rows),
+            seed=recipe.seed,
+        ),
+        leaks=pairs,
+        leaks_dropped=drop_leaks,
+        curve=_curve(head, source, train_part, X, test.values, recipe) if curve else (),
         candidates=trained.candidates,
         features=trained.features,
         train_items=len(train_part.rows),
@@ -210,7 +143,7 @@ def fit_probe(
         seed=recipe.seed,
         seconds=time.perf_counter() - started,
     )
-    _warn(result)
+    warn(result)
     return replace(result, head=replace(head, report=result.to_json()))
 
 
@@ -300,6 +233,31 @@ def _train(
     return head, source, trained
 
 
+def _curve(head: Head, source: _Source, part: Labels, X: Array, truth: Array, recipe: Recipe) -> tuple[CurvePoint, ...]:
+    features = replace(Features.of(source.store, source.rows, source.output), shift=head.mean, scale=head.scale)
+    codes = np.unique(part.values, return_inverse=True)[1]
+
+    def learn(rows: Array, _: int) -> float:
+        fitted = heads.refit(
+            head.kind,
+            head.setting,
+            features.take(rows),
+            codes[rows],
+            columns=len(head.classes),
+            balanced=recipe.balanced,
+        )
+        return float(np.mean(replace(head, coef=fitted[0], intercept=fitted[1]).predict(X) == truth))
+
+    return learning_curve(codes, learn, seed=recipe.seed)
+
+
+def _pairs(
+    leaks: Leaks, source: _Source, tested: EmbeddingStore, rows: npt.NDArray[np.int64]
+) -> tuple[tuple[str, str, float], ...]:
+    found = zip(rows[leaks.test], source.rows[leaks.train], leaks.cosine, strict=True)
+    return tuple((str(tested.keys[a]), str(source.store.keys[b]), round(float(c), 4)) for a, b, c in found)
+
+
 def _unknown_keys(train: Labels, test: Labels, *, split: bool, one_source: bool) -> int:
     """Labels whose key is in neither store; where `one_source` labels both, each store knows the other's keys not."""
     if split:
@@ -320,18 +278,3 @@ def _shared_content(store: EmbeddingStore, train: Labels, tested: EmbeddingStore
         return 0
     trained = set(store.metadata.column(name).take(train.rows).to_pylist()) - {None, ""}
     return sum(value in trained for value in tested.metadata.column(name).take(test.rows).to_pylist())
-
-
-def _warn(result: ProbeResult) -> None:
-    if result.missing_labels:
-        logger.warning("%d rows have no label and were skipped", result.missing_labels)
-    if result.unknown_keys:
-        logger.warning("%d labels name keys that are not in the store", result.unknown_keys)
-    if result.shared_content:
-        logger.warning(
-            "%d of %d test items have the same content as a training item: the accuracy is too optimistic",
-            result.shared_content,
-            result.test_items,
-        )
-    if not result.converged:
-        logger.warning("the solver did not come to its end: try standardize=True")
