@@ -22,9 +22,9 @@ Array = npt.NDArray[Any]
 
 C_GRID = tuple(10.0 ** (exponent / 4) for exponent in range(-24, 21))
 """From 1e-6 to 1e5: the 45 values of the linear probes of CLIP, DINO and DINOv2."""
-SEARCH_TOLERANCE = 1e-5
-"""Of the loss: accuracies in cross-validation then differ from those at the minimum by 0.0005 at most."""
-ROUGH_TOLERANCE, FIT_TOLERANCE = 1e-7, 1e-10
+SEARCH_TOLERANCE = 2e-5
+"""Of the loss: accuracies in cross-validation then differ from those at the minimum by 0.001 at most."""
+ROUGH_TOLERANCE, FIT_TOLERANCE = 1e-9, 1e-10
 """Of the loss, in float32 and then in float64. Rows that are too many for the latter keep the former."""
 
 
