@@ -140,7 +140,7 @@ def test_probe_gives_accuracy_with_its_interval(cli: Cli, store: Path, tmp_path:
 def test_probe_on_a_test_store(cli: Cli, store: Path, tmp_path: Path) -> None:
     arguments = ("probe", store, "--labels", "label", "--test-store", store, "--C", "1", "--out", tmp_path / "head")
     report = cli(*arguments, "--json").json
-    assert (report["C"], report["test_items"]) == (1.0, 100)
+    assert (report["setting"], report["test_items"]) == (1.0, 100)
     assert report["shared_content"] == 100
 
 

@@ -10,7 +10,7 @@ import pytest
 from coldpress import Extractor
 from coldpress.data import Columns, open_source
 from coldpress.errors import ColdpressError
-from coldpress.probes import Cut, compare_variants, draw_labelled, fit_probe
+from coldpress.probes import Cut, Recipe, compare_variants, draw_labelled, fit_probe
 from coldpress.probes.variants import pareto
 from coldpress.types import Failed, Item
 
@@ -60,7 +60,7 @@ def test_accuracy_is_that_of_a_probe_on_a_store(compared, minilm, shared, tmp_pa
     store = Extractor(minilm, device="cpu", precision="fp32").embed_to(
         tmp_path / "store", shared / "text" / "ag_news" / "test.jsonl", limit=120, dtype="float32"
     )
-    expected = fit_probe(store, labels, seed=1)
+    expected = fit_probe(store, labels, recipe=Recipe(seed=1))
     assert compared.variants[0].evaluation == expected.evaluation
     assert (compared.train_items, compared.test_items) == (expected.train_items, expected.test_items)
     assert compared.failed == 1

@@ -14,14 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError
-from coldpress.probes import Head, fit_probe
+from coldpress.probes import Head, Recipe, fit_probe
 from coldpress.types import Fingerprint
 
 
 @pytest.fixture(scope="module")
 def trained(make_store, sample):
     X, y = sample(90)
-    return fit_probe(make_store(X, label=y), C=1.0).head
+    return fit_probe(make_store(X, label=y), recipe=Recipe(C=1.0)).head
 
 
 @given(classes=st.integers(2, 5), text=st.booleans(), standardize=st.booleans(), seed=st.integers(0, 99))
@@ -31,22 +31,22 @@ def test_saved_and_opened_it_predicts_the_same(
 ):
     X, y = sample(80, classes, seed)
     labels = [f"class {label}" for label in y] if text else y
-    head = fit_probe(make_store(X, label=labels), C=10.0, standardize=standardize).head
+    head = fit_probe(make_store(X, label=labels), recipe=Recipe(C=10.0, standardize=standardize)).head
     directory = tmp_path_factory.mktemp("heads") / "deeper" / "head"
     head.save(directory)
     opened = Head.open(directory)
     np.testing.assert_array_equal(opened.predict(X), head.predict(X))
     np.testing.assert_array_equal(opened.predict_proba(X), head.predict_proba(X))
     assert opened.predict(X).dtype.kind == ("U" if text else "i")
-    assert (opened.classes, opened.C, opened.model, opened.fingerprint, opened.report) == (
-        (head.classes, head.C, head.model, head.fingerprint, head.report)
+    assert (opened.classes, opened.setting, opened.model, opened.fingerprint, opened.report) == (
+        (head.classes, head.setting, head.model, head.fingerprint, head.report)
     )
 
 
 @pytest.mark.parametrize(("standardize", "kind"), [(False, LogisticRegression), (True, Pipeline)])
 def test_the_estimator_is_scikit_learns(tmp_path, make_store, sample, standardize, kind):
     X, y = sample(90)
-    fit_probe(make_store(X, label=y), C=1.0, standardize=standardize).head.save(tmp_path)
+    fit_probe(make_store(X, label=y), recipe=Recipe(C=1.0, standardize=standardize)).head.save(tmp_path)
     head = Head.open(tmp_path)
     assert isinstance(head.estimator, kind)
     assert head.estimator.score(X, y) == np.mean(head.predict(X) == y)
@@ -102,7 +102,7 @@ def test_a_save_that_fails_leaves_one_whole_head(
 ):
     trained.save(tmp_path)
     X, y = sample(80, classes=2)
-    other = fit_probe(make_store(X, label=y), C=1.0).head
+    other = fit_probe(make_store(X, label=y), recipe=Recipe(C=1.0)).head
     left, replace = renames_before_failure, Path.replace
 
     def fail_when_out_of_space(self, target):

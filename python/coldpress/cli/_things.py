@@ -128,7 +128,9 @@ def describe_head(path: Path) -> Result:
         "description": dict(head.description),
         "dim": head.dim,
         "classes": list(head.classes),
-        "C": head.C,
+        "head": head.kind,
+        "setting": head.setting,
+        "output": head.output,
         "report": dict(head.report),
         "fingerprint": {"digest": head.fingerprint.digest, "fields": dict(head.fingerprint.fields)},
     }
@@ -145,7 +147,8 @@ def describe_head(path: Path) -> Result:
             "width": head.dim,
             "classes": listing(head.classes, most=20),
             "accuracy": accuracy,
-            "C": f"{head.C:g}",
+            "head": head.title,
+            "output": head.output,
         }
         console.print(facts(values))
         _render_fingerprint(console, head.fingerprint.digest, head.fingerprint.fields)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,16 +14,33 @@ from rich.text import Text
 
 from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
+from coldpress.cli._examination import calibration_line, render_examination
 from coldpress.cli._format import bar, clip, count, duration, facts, table
 
 if TYPE_CHECKING:
-    from coldpress.probes import Evaluation, ProbeResult
+    from coldpress.probes import Candidate, Evaluation, ProbeResult
 
 CLASSES_SHOWN = 30
 
 
+class HeadKind(str, Enum):
+    """Heads that a store can train."""
+
+    LOGISTIC = "logistic"
+    RIDGE = "ridge"
+    LDA = "lda"
+    CENTROID = "centroid"
+
+
 def probe(
-    store: options.StorePath,
+    stores: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STORE...",
+            help="Written by coldpress embed. Several of the same items are compared.",
+            show_default=False,
+        ),
+    ],
     labels: Annotated[
         str,
         typer.Option(
@@ -44,33 +63,86 @@ def probe(
             metavar="SHARE", help="Share split off for the test, within each class.", rich_help_panel="Testing"
         ),
     ] = 0.2,
+    keep_together: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Metadata column whose equal values (a patient, a video) are never split.",
+            rich_help_panel="Testing",
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Say how good it is within each value of this column.", rich_help_panel="Testing"
+        ),
+    ] = None,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Train on 1, 2, 4, ... labels a class too.", rich_help_panel="Testing"),
+    ] = False,
+    drop_leaks: Annotated[
+        bool,
+        typer.Option(
+            "--drop-leaks",
+            help="Leave out test items whose near duplicate is in the training part.",
+            rich_help_panel="Testing",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="For the split and the folds.", rich_help_panel="Testing")] = 0,
+    head: Annotated[
+        list[HeadKind],
+        typer.Option(help="Kind of head; of several the best in cross-validation.", rich_help_panel="Training"),
+    ] = [HeadKind.LOGISTIC],  # noqa: B006 (typer copies it)
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Output of the store, or all; of several the best. [dim]Default: its first.[/]",
+            rich_help_panel="Training",
+        ),
+    ] = None,
     strength: Annotated[
         float | None,
         typer.Option(
             "--C",
             metavar="C",
-            help="Inverse regularisation strength. [dim]Default: by cross-validation.[/]",
+            help="Inverse regularisation strength of logistic regression. [dim]Default: by cross-validation.[/]",
             rich_help_panel="Training",
         ),
     ] = None,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Let rare classes weigh as much.", rich_help_panel="Training")
+    ] = False,
     standardize: Annotated[
         bool,
         typer.Option("--standardize", help="Scale each feature to variance 1 first.", rich_help_panel="Training"),
     ] = False,
 ) -> Result:
-    """Train a logistic regression on labelled vectors and say how far to trust it."""
+    """Train a linear classifier on labelled vectors and say how far to trust it.
+
+    Several stores, outputs and heads are compared by cross-validation on the training part, and the best is tested.
+    """
     from coldpress import EmbeddingStore
-    from coldpress.probes import fit_probe
+    from coldpress.probes import Recipe, fit_probe
 
     result = fit_probe(
-        EmbeddingStore(store),
+        [EmbeddingStore(store) for store in stores],
         labels,
+        recipe=Recipe(
+            heads=tuple(kind.value for kind in head),
+            outputs=tuple(output or ()),
+            C=strength,
+            balanced=balanced,
+            standardize=standardize,
+            groups=keep_together,
+            seed=seed,
+        ),
         test_store=None if test_store is None else EmbeddingStore(test_store),
         test_size=test_size,
-        seed=seed,
-        C=strength,
-        standardize=standardize,
+        by=group,
+        curve=curve,
+        drop_leaks=drop_leaks,
     )
     result.head.save(out)
 
@@ -78,7 +150,11 @@ def probe(
         console.print(headline(result.evaluation))
         console.print(facts(_facts(result)))
         console.print()
+        if len(best := _best_of_each(result)) > 1:
+            console.print(candidate_table(best, result))
+            console.print()
         console.print(class_table(result.evaluation))
+        render_examination(console, result)
         hidden = len(result.evaluation.per_class) - CLASSES_SHOWN
         if hidden > 0:
             console.print(f"[dim]… and {count(hidden, 'more class', 'more classes')}: see --json[/]")
@@ -100,14 +176,52 @@ def headline(evaluation: Evaluation) -> Text:
 
 def _facts(result: ProbeResult) -> dict[str, object]:
     evaluation = result.evaluation
-    how = f"chosen among {len(result.candidates)} by cross-validation" if result.candidates else "as asked"
+    balanced = result.examination.balanced_interval
+    chosen = f"chosen among {len(result.candidates)} by cross-validation" if result.candidates else "as asked"
     return {
-        "balanced accuracy": f"{evaluation.balanced_accuracy:.1%}",
+        "balanced accuracy": f"{evaluation.balanced_accuracy:.1%} ({balanced[0]:.1%} to {balanced[1]:.1%})",
+        "calibration": calibration_line(result.examination),
         "majority baseline": f"{evaluation.majority_baseline:.1%} (always answering the most frequent class)",
-        "C": f"{result.C:g} ({how})",
+        "head": f"{result.head.title} ({chosen})",
+        "features": result.features or None,
         "trained on": f"{count(result.train_items, 'item')} in {duration(result.seconds)}",
+        "near duplicates": _leaks(result),
         "without label": f"{result.missing_labels:,}" if result.missing_labels else None,
     }
+
+
+def _leaks(result: ProbeResult) -> str | None:
+    done = "left out of the test" if result.leaks_dropped else "leave them out with --drop-leaks"
+    return (
+        f"{count(len(result.leaks), 'test item')} with one among the training items: {done}" if result.leaks else None
+    )
+
+
+def _best_of_each(result: ProbeResult) -> list[Candidate]:
+    """The best setting of each head on each features, the best first."""
+    from coldpress.probes.candidates import best
+
+    kinds = dict.fromkeys((one.features, one.head) for one in result.candidates)
+    found = [best(one for one in result.candidates if (one.features, one.head) == kind) for kind in kinds]
+    return sorted(found, key=lambda one: -one.score)
+
+
+def candidate_table(candidates: Sequence[Candidate], result: ProbeResult) -> Table:
+    """What cross-validation said of each head and features."""
+    from coldpress.probes.heads import described
+
+    several = len({one.features for one in candidates}) > 1
+    shown = table("", *(("features",) if several else ()), "head", ">in cross-validation", ">std of folds")
+    for one in candidates:
+        kept = (one.features, one.head) == (result.features, result.head.kind)
+        shown.add_row(
+            Text("★" if kept else "", "yellow"),
+            *((Text(one.features),) if several else ()),
+            described(one.head, one.setting),
+            f"{one.score:.1%}",
+            f"{one.score_std:.1%}",
+        )
+    return shown
 
 
 def class_table(evaluation: Evaluation, most: int = CLASSES_SHOWN) -> Table:
@@ -132,5 +246,6 @@ COMMAND = Command(
     examples=(
         "coldpress probe reviews.store --labels label --out stars.head",
         "coldpress probe train.store --labels labels.csv --test-store test.store --out species.head",
+        "coldpress probe small.store large.store --labels label --output all --head lda --head ridge --out best.head",
     ),
 )

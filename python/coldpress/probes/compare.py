@@ -21,9 +21,10 @@ from coldpress.extractor import Extractor
 from coldpress.preprocess import preprocessor_for
 from coldpress.probes import logistic
 from coldpress.probes.evaluate import Evaluation, accuracy_change, evaluate
-from coldpress.probes.features import checked
+from coldpress.probes.features import Features, checked
 from coldpress.probes.labels import Labels
-from coldpress.probes.probe import most_frequent, split
+from coldpress.probes.probe import most_frequent
+from coldpress.probes.splits import fold_numbers, split
 from coldpress.probes.variants import Comparison, Cut, Variant, pareto
 from coldpress.types import Certificate, Failed, Item, ModelInput
 
@@ -158,8 +159,10 @@ def _measure(cut: Cut, attempt: Attempt, data: _Data) -> _Measured:
     predictions = None
     if data.parts is not None:
         train, test = data.parts
-        C = logistic.best(logistic.search_C(X[train.rows], train.values, seed=data.seed))
-        predictions = logistic.fit(X[train.rows], train.values, C)[0].predict(X[test.rows])
+        features, (classes, y) = Features(X, train.rows, str), np.unique(train.values, return_inverse=True)
+        search = logistic.search_C(features, y, fold_numbers(y, data.seed), columns=len(classes))
+        coef, intercept, _ = logistic.fit(features, y, search.C, columns=len(classes), start=search.start)
+        predictions = logistic.estimator(coef, intercept, classes, search.C).predict(X[test.rows])
     return _Measured(cut, certificate, items_per_s, memory, X[data.sampled], predictions)
 
 

@@ -1,4 +1,4 @@
-"""`Head`: a fitted linear classifier with the fingerprint of the vectors it understands; saved without pickle.
+"""`Head`: a fitted classifier with the fingerprint of the vectors it understands; saved without pickle.
 
 ::
 
@@ -22,6 +22,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError
+from coldpress.probes import heads
 from coldpress.probes.evaluate import Label
 from coldpress.probes.features import block_rows, checked
 from coldpress.store.files import write_atomically
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
 
 FORMAT = "coldpress-head"
-VERSION = 2
+VERSION = 3
 WEIGHTS = "head.safetensors"
 DESCRIPTION = "head.json"
 _PROJECTION = "projection."
@@ -42,16 +43,22 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A fitted logistic regression over the vectors of one space.
+    """A fitted linear classifier over the vectors of one space.
 
     Attributes
     ----------
     coef : ndarray, shape (K, D) or (1, D) for two classes, float64
+        Of ``centroid`` the mean of each class, (K, D).
     intercept : ndarray, shape (K,) or (1,), float64
     classes : tuple of str or of int, length K
         Sorted, as scikit-learn keeps them.
-    C : float
-        Inverse strength of the regularisation it was trained with.
+    kind : {"logistic", "ridge", "lda", "centroid"}
+    setting : float or None
+        The regularisation it was trained with: C, alpha, shrinkage; None for ``centroid``.
+    temperature : float or None
+        What scores are divided by before their softmax, where scikit-learn's estimator knows no probabilities.
+    output : str or None
+        Of the vectors it was trained on, where they have several; None for the first.
     fingerprint : Fingerprint
         Of the vectors it was trained on.
     model, description : str, mapping
@@ -73,14 +80,22 @@ class Head:
     coef: Weights
     intercept: Weights
     classes: tuple[Label, ...]
-    C: float
+    kind: str
+    setting: float | None
     fingerprint: Fingerprint
     model: str
+    temperature: float | None = None
+    output: str | None = None
     mean: Weights | None = None
     scale: Weights | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
     projection: Projection | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        return heads.described(self.kind, self.setting)
 
     @property
     def dim(self) -> int:
@@ -89,20 +104,19 @@ class Head:
 
     @cached_property
     def estimator(self) -> Any:
-        """The fitted scikit-learn estimator: a LogisticRegression, or a Pipeline with a StandardScaler before it."""
-        from sklearn.linear_model import LogisticRegression
+        """The fitted scikit-learn estimator: a LogisticRegression, RidgeClassifier, LinearDiscriminantAnalysis or
+        NearestCentroid, or a Pipeline with a StandardScaler before it.
+        """
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
 
-        regression = LogisticRegression(C=self.C)
-        regression.coef_, regression.intercept_ = self.coef, self.intercept
-        regression.classes_, regression.n_features_in_ = np.asarray(self.classes), self.dim
+        classifier = heads.estimator(self.kind, self.coef, self.intercept, np.asarray(self.classes), self.setting)
         if self.mean is None or self.scale is None:
-            return regression
+            return classifier
         scaler = StandardScaler()
         scaler.mean_, scaler.scale_, scaler.var_ = self.mean, self.scale, self.scale**2
         scaler.n_features_in_ = self.dim
-        return Pipeline([("scale", scaler), ("regression", regression)])
+        return Pipeline([("scale", scaler), ("classifier", classifier)])
 
     def predict(self, vectors: npt.ArrayLike | EmbeddingStore) -> npt.NDArray[Any]:
         """The most probable class of each vector.
@@ -128,14 +142,24 @@ class Head:
 
     def predict_proba(self, vectors: npt.ArrayLike | EmbeddingStore) -> npt.NDArray[np.float64]:
         """Probability of each class, (N, K) float64, columns as in `classes`. Arguments and errors as in `predict`."""
-        probabilities = [self.estimator.predict_proba(block) for block in self._blocks(vectors)]
+        probabilities = [self._probabilities(block) for block in self._blocks(vectors)]
         return np.concatenate([np.empty((0, len(self.classes))), *probabilities])
+
+    def _probabilities(self, block: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        if self.temperature is None:
+            return np.asarray(self.estimator.predict_proba(block))
+        from scipy.special import softmax
+
+        X = block.astype(np.float64)
+        if self.mean is not None and self.scale is not None:
+            X = (X - self.mean) / self.scale
+        return np.asarray(softmax(heads.scores(self.kind, self.coef, self.intercept, X) / self.temperature, axis=1))
 
     def _blocks(self, vectors: npt.ArrayLike | EmbeddingStore) -> Iterator[npt.NDArray[np.float32]]:
         given: Any = vectors
         if hasattr(given, "embeddings"):
             self.check(given.fingerprint)
-        matrix = given.embeddings if hasattr(given, "embeddings") else np.asarray(given)
+        matrix = self.matrix(given) if hasattr(given, "embeddings") else np.asarray(given)
         if len(matrix.shape) != 2 or matrix.shape[1] != self.dim:
             raise ColdpressError(
                 f"vectors have shape {tuple(matrix.shape)}, expected (N, {self.dim}): embed them with {self.model},"
@@ -144,6 +168,10 @@ class Head:
         step = block_rows(self.dim)
         for start in range(0, matrix.shape[0], step):
             yield checked(matrix[start : start + step], np.float32, partial(_numbered, start))
+
+    def matrix(self, store: EmbeddingStore) -> Any:
+        """The vectors of a store that it understands."""
+        return store.embeddings if self.output is None else store.output(self.output)
 
     def check(self, fingerprint: Fingerprint) -> None:
         """Raise :class:`~coldpress.errors.FingerprintMismatch`, naming what differs, if `fingerprint` is another."""
@@ -167,7 +195,10 @@ class Head:
             "version": VERSION,
             "classes": list(self.classes),
             "dim": self.dim,
-            "C": self.C,
+            "kind": self.kind,
+            "setting": self.setting,
+            "temperature": self.temperature,
+            "output": self.output,
             "standardize": self.mean is not None,
             "model": self.model,
             "description": dict(self.description),
@@ -214,7 +245,10 @@ class Head:
                 **{name: tensor for name, tensor in tensors.items() if not name.startswith(_PROJECTION)},
                 projection=Projection(components) if components else None,
                 classes=tuple(header["classes"]),
-                C=header["C"],
+                kind=header["kind"],
+                setting=header["setting"],
+                temperature=header["temperature"],
+                output=header["output"],
                 fingerprint=Fingerprint(header["fingerprint"]),
                 model=header["model"],
                 description=header["description"],
@@ -222,7 +256,7 @@ class Head:
             )
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path} is damaged or not a head ({error!r}): train it again") from error
-        rows = 1 if len(head.classes) == 2 else len(head.classes)
+        rows = 1 if len(head.classes) == 2 and head.kind != "centroid" else len(head.classes)
         if head.coef.shape != (rows, header["dim"]) or head.intercept.shape != (rows,):
             raise StoreError(f"{path} has weights {head.coef.shape}, expected {(rows, header['dim'])}: train it again")
         return head

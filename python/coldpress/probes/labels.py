@@ -47,6 +47,10 @@ class Labels:
     missing: int
     unknown: int
 
+    def take(self, part: npt.NDArray[np.bool_]) -> Labels:
+        """Those of a part (N,) of the rows."""
+        return Labels(self.rows[part], self.values[part], self.missing, self.unknown)
+
 
 def read_labels(store: EmbeddingStore, labels: LabelSource) -> Labels:
     """Find the label of each row of `store`.
@@ -121,6 +125,22 @@ def _by_key(pairs: Iterable[tuple[Any, Any]], origin: str) -> dict[str, Any]:
             )
         found[key] = value
     return found
+
+
+def read_groups(store: EmbeddingStore, column: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """The value (N,) of a metadata column for each of some rows, as text; null is a group of its own.
+
+    Raises
+    ------
+    ColdpressError
+        No such column.
+    """
+    columns = store.metadata.column_names
+    if column not in columns:
+        raise ColdpressError(
+            f"there is no metadata column {column!r} (there are {', '.join(columns)}): embed with --metadata-column"
+        )
+    return np.asarray([str(value) for value in store.metadata.column(column).take(rows).to_pylist()], dtype=np.str_)
 
 
 def is_label_file(labels: str | Path) -> bool:

@@ -1,112 +1,174 @@
-"""Logistic regression by scikit-learn: one fit, or a search for its strength of regularisation."""
+"""Logistic regression: one fit, or a search for its strength of regularisation along the whole path."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from coldpress.models.workers import single_threaded_workers
+from coldpress.probes.candidates import Candidate, best, candidate
+from coldpress.probes.features import Features
+from coldpress.probes.passes import KEPT_BYTES, Problem
+from coldpress.probes.path import Path
 
 Array = npt.NDArray[Any]
 
-C_GRID = tuple(10.0**exponent for exponent in range(-3, 5))
-FOLDS = 5
-# The default tolerance of scikit-learn, 1e-4, stops weakly regularised fits far from their optimum: on 4,000 x 384
-# features the accuracy at C=10 then depends on BLAS threading (0.875-0.877), and a warm start at C=1000 does no step
-# at all. 1e-5 is enough to rank values of C.
-SEARCH_TOLERANCE = 1e-5
-FIT_TOLERANCE = 1e-6
-MAX_ITERATIONS = 5000
+C_GRID = tuple(10.0 ** (exponent / 4) for exponent in range(-24, 21))
+"""From 1e-6 to 1e5: the 45 values of the linear probes of CLIP, DINO and DINOv2."""
+SEARCH_TOLERANCE = 2e-5
+"""Of the loss: accuracies in cross-validation then differ from those at the minimum by 0.001 at most."""
+ROUGH_TOLERANCE, FIT_TOLERANCE = 1e-9, 1e-10
+"""Of the loss, in float32 and then in float64. Rows that are too many for the latter keep the former."""
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateC:
-    """What cross-validation on the training part says of one value of C: means over the folds."""
+@dataclass(frozen=True)
+class Search:
+    """The values of C compared, rising, and the weights (D + 1, K) from which to fit with the best."""
 
-    C: float
-    accuracy: float
-    accuracy_std: float
-    log_loss: float
+    candidates: tuple[Candidate, ...]
+    start: torch.Tensor
 
-
-def fit(X: Array, y: Array, C: float) -> tuple[Any, bool]:
-    """A LogisticRegression fitted to X (N, D) float64 and y (N,), and whether its solver converged."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    with _one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            return _regression(C, FIT_TOLERANCE).fit(X, y), True
-        except ConvergenceWarning:
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return _regression(C, FIT_TOLERANCE).fit(X, y), False
+    @property
+    def C(self) -> float:  # noqa: N802
+        """The best value."""
+        return float(best(self.candidates).setting or 0.0)
 
 
-def search_C(X: Array, y: Array, *, seed: int) -> tuple[CandidateC, ...]:  # noqa: N802 (C is scikit-learn's name)
-    """Compare the values of `C_GRID`, rising, by stratified cross-validation on X (N, D) float64 and y (N,).
+def search_C(  # noqa: N802 (C is scikit-learn's name)
+    features: Features,
+    targets: Array,
+    folds: Array,
+    *,
+    columns: int,
+    balanced: bool = False,
+    grid: Sequence[float] = C_GRID,
+) -> Search:
+    """Compare the values of a geometric `grid` by cross-validation.
 
-    Folds run side by side; each goes along the path warm-started. The search ends once two values in a row have
-    improved neither accuracy nor log loss.
+    Parameters
+    ----------
+    features : N rows.
+    targets : (N,) int64, each of K >= 2 classes; or (N, L) of 0 and 1, several labels an item.
+    folds : (N,) int, the part in which a row is held out.
+    columns : K or L.
+    balanced : weight classes by the inverse of their frequency.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.model_selection import StratifiedKFold
-
-    folds = min(FOLDS, int(np.unique(y, return_counts=True)[1].min()))
-    splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(X, y))
-    models = [_regression(1.0, SEARCH_TOLERANCE, warm_start=True) for _ in splits]
-    candidates: list[CandidateC] = []
-    stale, best_accuracy, best_loss = 0, -1.0, np.inf
-    with _one_thread(), warnings.catch_warnings(), ThreadPoolExecutor(min(folds, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for C in C_GRID:
-            scores = np.array(
-                list(pool.map(lambda model, split, C=C: _score(model.set_params(C=C), X, y, split), models, splits))
-            )
-            (accuracy, loss), spread = scores.mean(axis=0).tolist(), float(scores[:, 0].std())
-            candidates.append(CandidateC(C, accuracy, spread, loss))
-            stale = 0 if accuracy > best_accuracy or loss < best_loss else stale + 1
-            best_accuracy, best_loss = max(best_accuracy, accuracy), min(best_loss, loss)
-            if stale == 2:
-                break
-    return tuple(candidates)
+    parts = int(folds.max()) + 1
+    trained = (folds[:, None] != np.arange(parts)).astype(np.float64)
+    weights = trained * np.stack([class_weights(targets, columns, trained[:, f], balanced) for f in range(parts)], 1)
+    candidates: list[Candidate] = []
+    start = torch.empty(0)
+    with _path(_centred(features)[0], targets, columns, weights, folds) as path:
+        for point in path.follow(grid, SEARCH_TOLERANCE):
+            rows, losses, right, positive = point.held_out.numpy().T
+            scores = 2 * right / np.maximum(positive, 1) if targets.ndim == 2 else right / rows
+            candidates.append(candidate("logistic", point.C, scores, losses / rows))
+            if best(candidates) is candidates[-1]:
+                start = point.V.mean(0)
+    return Search(tuple(candidates), start)
 
 
-def best(candidates: tuple[CandidateC, ...]) -> float:
-    """The C of highest accuracy; among equals, of lowest log loss."""
-    return max(candidates, key=lambda candidate: (candidate.accuracy, -candidate.log_loss)).C
+def fit(
+    features: Features,
+    targets: Array,
+    C: float,
+    *,
+    columns: int,
+    balanced: bool = False,
+    start: torch.Tensor | None = None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]:
+    """The weights (K, D) and intercepts (K,) of scikit-learn's LogisticRegression, and whether the solver converged.
+
+    Of two classes, (1, D) and (1,). Arguments as of `search_C`; `start` is what that has found.
+    """
+    centred, mean = _centred(features)
+    weights = class_weights(targets, columns, np.ones(len(features)), balanced)[:, None]
+    V = None if start is None else start[None]
+    nobody = np.full(len(features), -1)
+    with _path(centred, targets, columns, weights, nobody) as path:
+        if V is None:
+            for point in path.follow([C * 10.0**power for power in (-4, -3, -2, -1)], 1e-3):
+                V = point.V
+        point = next(path.follow([C], ROUGH_TOLERANCE, V))
+    exact = 8 * len(features) * features.dim <= KEPT_BYTES // 2
+    if exact:
+        with _path(centred, targets, columns, weights, nobody, torch.float64) as path:
+            point = next(path.follow([C], FIT_TOLERANCE, point.V))
+    V = point.V[0].double()
+    if targets.ndim == 1 and columns > 2:
+        V = V - V.mean(1, keepdim=True)  # where the minimum is, and where scikit-learn's intercepts are
+    coef = V[:-1].T.contiguous().numpy()
+    return coef, V[-1].numpy() - coef @ mean, point.converged
 
 
-def _score(model: Any, X: Array, y: Array, split: tuple[Array, Array]) -> tuple[float, float]:
-    """Accuracy and log loss of `model`, fitted on from where it is on the first rows of `split`, on the others."""
-    from sklearn.metrics import log_loss
-
-    fit_rows, held_out = split
-    model.fit(X[fit_rows], y[fit_rows])
-    probabilities = model.predict_proba(X[held_out])
-    right = model.classes_[probabilities.argmax(axis=1)] == y[held_out]
-    return float(right.mean()), float(log_loss(y[held_out], probabilities, labels=model.classes_))
-
-
-def _regression(C: float, tolerance: float, *, warm_start: bool = False) -> Any:
+def estimator(coef: Array, intercept: Array, classes: Array, C: float) -> Any:
+    """A LogisticRegression of scikit-learn with these weights, as if it had fitted them."""
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=C, tol=tolerance, max_iter=MAX_ITERATIONS, warm_start=warm_start)
+    fitted = LogisticRegression(C=C)
+    fitted.coef_, fitted.intercept_ = coef, intercept
+    fitted.classes_, fitted.n_features_in_ = classes, coef.shape[1]
+    fitted.n_iter_ = np.zeros(1, dtype=np.int32)
+    return fitted
+
+
+def class_weights(targets: Array, columns: int, trained: Array, balanced: bool) -> Array:  # noqa: FBT001
+    """The weight (N,) of each row in a training part; `trained` (N,) is 1 in it."""
+    if not balanced or targets.ndim == 2:
+        return np.asarray(trained, dtype=np.float64)
+    counts = np.maximum(np.bincount(targets, weights=trained, minlength=columns), 1)
+    return np.asarray(trained * (trained.sum() / (columns * counts))[targets])
+
+
+def _centred(features: Features) -> tuple[Features, npt.NDArray[np.float64]]:
+    """Intercepts are free, so a common shift of the vectors changes them alone, and makes the problem an easier one."""
+    total = np.zeros(features.dim)
+    for _, block in features.blocks():
+        total += block.sum(axis=0, dtype=np.float64)
+    mean, scale = total / len(features), features.scale
+    moved = mean if scale is None else mean * scale
+    shift = moved if features.shift is None else features.shift + moved
+    return Features(features.matrix, features.rows, features.name, shift, scale), mean
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """BLAS and OpenMP with one thread each.
+def _path(
+    features: Features, targets: Array, columns: int, weights: Array, held_by: Array, dtype: torch.dtype = torch.float32
+) -> Iterator[Path]:
+    binary = targets.ndim == 1 and columns == 2
+    given = targets[:, None] if binary else targets
+    sizes = torch.from_numpy(weights.sum(axis=0)).to(dtype)
+    with single_threaded_workers(os.cpu_count() or 1) as workers, one_thread():
+        problem = Problem(
+            read=features.read,
+            dim=features.dim,
+            targets=torch.from_numpy(given.astype(np.int64 if given.ndim == 1 else np.float32)),
+            columns=1 if binary else columns,
+            weights=torch.from_numpy(weights).to(dtype) / sizes,
+            held_by=torch.from_numpy(held_by.astype(np.int64)),
+            workers=workers,
+            dtype=dtype,
+        )
+        yield Path(problem, sizes)
 
-    A fit alternates between the two, whose idle threads spin against each other: with two threads it took 5 times as
-    long at 4,000 x 384 x 4 classes on 2 cores, and was no faster at 20,000 x 768 x 100.
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread outside the workers.
+
+    Between passes there is little to do, and a barrier after every op of it would wait for whatever else runs on the
+    machine: ten times as long as the whole path takes alone.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn depends on it
-
-    with threadpool_limits(1):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
         yield
+    finally:
+        torch.set_num_threads(before)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,118 +12,59 @@ import numpy as np
 import numpy.typing as npt
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
-from coldpress.probes import logistic
-from coldpress.probes.evaluate import Evaluation, Label, evaluate
-from coldpress.probes.features import gather
+from coldpress.probes import heads
+from coldpress.probes.evaluate import Label, evaluate
+from coldpress.probes.examine import CurvePoint, examine, learning_curve
+from coldpress.probes.features import Features
 from coldpress.probes.head import Head
-from coldpress.probes.labels import Labels, LabelSource, read_labels
-from coldpress.probes.logistic import CandidateC
+from coldpress.probes.heads import Trained, train
+from coldpress.probes.labels import Labels, LabelSource, read_groups, read_labels
+from coldpress.probes.leaks import Leaks, near_duplicates
+from coldpress.probes.result import ProbeResult, Recipe, warn
+from coldpress.probes.splits import check_classes, fold_numbers, split
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
 
-logger = logging.getLogger(__name__)
-
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
-    """A trained head and how far to trust it.
-
-    Attributes
-    ----------
-    head : Head
-        Trained on the training part alone, so that `evaluation` is about exactly this head.
-    evaluation : Evaluation
-        On the test part.
-    C : float
-        The value used, given or chosen.
-    candidates : tuple of CandidateC
-        The values compared, rising; empty where C was given.
-    train_items, test_items : int
-    missing_labels : int
-        Rows without a label, skipped, in both stores.
-    unknown_keys : int
-        Labels for keys that no store holds.
-    shared_content : int
-        Test items whose content occurs in the training part too, by ``content_hash``: they make the result look
-        better than it is.
-    converged : bool
-        Whether the solver reached its tolerance.
-    seed : int
-    seconds : float
-    """
-
-    head: Head
-    evaluation: Evaluation
-    C: float
-    candidates: tuple[CandidateC, ...]
-    train_items: int
-    test_items: int
-    missing_labels: int
-    unknown_keys: int
-    shared_content: int
-    converged: bool
-    seed: int
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the weights, as plain JSON values."""
-        return {
-            "classes": list(self.head.classes),
-            "model": self.head.model,
-            "fingerprint": self.head.fingerprint.digest,
-            "standardize": self.head.mean is not None,
-            "evaluation": self.evaluation.to_json(),
-            "C": self.C,
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-            "train_items": self.train_items,
-            "test_items": self.test_items,
-            "missing_labels": self.missing_labels,
-            "unknown_keys": self.unknown_keys,
-            "shared_content": self.shared_content,
-            "converged": self.converged,
-            "seed": self.seed,
-            "seconds": self.seconds,
-        }
-
-
 def fit_probe(
-    store: EmbeddingStore,
+    stores: EmbeddingStore | Sequence[EmbeddingStore],
     labels: LabelSource = "label",
     *,
+    recipe: Recipe | None = None,
     test_store: EmbeddingStore | None = None,
     test_labels: LabelSource | None = None,
     test_size: float = 0.2,
-    seed: int = 0,
-    C: float | None = None,
-    standardize: bool = False,
+    by: str | None = None,
+    curve: bool = False,
+    drop_leaks: bool = False,
 ) -> ProbeResult:
     """Train a linear probe on the labelled rows of a store and test it on others.
 
     Parameters
     ----------
-    store : EmbeddingStore
-        Its labelled rows are held in memory as float64, (N, D).
+    stores : EmbeddingStore, or several
+        Labelled rows are read block by block; up to 1 GiB of them stay in memory. Of several stores, which hold
+        vectors of the same items by key, the one that does best in cross-validation is taken.
     labels : str, Path, mapping or sequence
-        A metadata column, a file, or the labels themselves: see :func:`read_labels`.
+        A metadata column, a file, or the labels themselves, of the first store: see :func:`read_labels`.
+    recipe : Recipe, optional
+        Which heads and outputs are compared and how.
     test_store : EmbeddingStore, optional
-        Items to test on, of the same fingerprint. None: a part of `store` is split off, drawn at random within each
+        Items to test on, of the same fingerprint. None: a part of `stores` is split off, drawn at random within each
         class.
     test_labels : as `labels`, optional
-        For `test_store`; None: found there as in `store`.
+        For `test_store`; None: found there as in `stores`.
     test_size : float
         Share split off where `test_store` is None, between 0 and 1.
-    seed : int
-        For the split and the folds.
-    C : float, optional
-        Inverse regularisation strength. None: the one of best accuracy (on a tie, lowest log loss) in stratified
-        5-fold cross-validation on the training part, among powers of ten from 0.001 to 10,000; the search ends early
-        once two values in a row were better in neither.
-    standardize : bool
-        Scale each feature to mean 0 and variance 1 on the training part first. Off by default: embeddings are
-        commonly of unit length already, and C adapts to the scale.
+    by : str, optional
+        Metadata column of the tested items: accuracy within each of its values, and the gap between them.
+    curve : bool
+        Train also on 1, 2, 4, ... labels a class, five draws of each, with the head, features and setting chosen.
+    drop_leaks : bool
+        Leave test items out of the test whose near duplicate is in the training part.
 
     Returns
     -------
@@ -134,10 +74,10 @@ def fit_probe(
     Raises
     ------
     FingerprintMismatch
-        The two stores hold vectors of different spaces.
+        The training and test stores hold vectors of different spaces.
     ColdpressError
         Labels not found or unusable (see :func:`read_labels`), fewer than two classes, too few items in a class, a
-        test class that the training part lacks, a vector that is not finite.
+        test class that the training part lacks, an item that one of the stores lacks, a vector that is not finite.
 
     Examples
     --------
@@ -146,38 +86,64 @@ def fit_probe(
     (0.94, (0.838, 0.979))
     >>> result.head.save("ants-or-bees.head")                       # doctest: +SKIP
     """
-    started = time.perf_counter()
-    if C is not None and not (np.isfinite(C) and C > 0):
-        raise ColdpressError(f"C is {C}, expected a positive number: leave it out to choose it by cross-validation")
+    started, recipe = time.perf_counter(), recipe or Recipe()
+    compared = list(stores) if isinstance(stores, Sequence) else [stores]
+    if test_store is not None and len(compared) > 1:
+        raise ColdpressError("test_store is of one space, and several stores were given: use test_size, or one store")
+    store = compared[0]
     known = read_labels(store, labels)
     check_classes(known, least=2)
+    groups = None if recipe.groups is None else read_groups(store, recipe.groups, known.rows)
     if test_store is None:
         if test_labels is not None:
             raise ColdpressError("test_labels were given without test_store: pass both, or use test_size")
-        train, test = split(known, test_size, seed)
+        train_part, test = split(known, test_size, recipe.seed, groups)
     else:
         if test_labels is None and not isinstance(labels, (str, Path, Mapping)):
             raise ColdpressError("labels were given row by row, and test_store has other rows: pass test_labels")
-        train, test = known, _read_test(store, known, test_store, labels if test_labels is None else test_labels)
-    tested = store if test_store is None else test_store
-    head, candidates, converged = _train(store, train, C=C, standardize=standardize, seed=seed)
-    predictions = head.predict(gather(tested, test.rows))
-    evaluation = evaluate(test.values, predictions, head.classes, majority=most_frequent(train.values))
+        train_part, test = known, _read_test(store, known, test_store, labels if test_labels is None else test_labels)
+    if groups is not None:
+        groups = groups[np.isin(known.rows, train_part.rows)]
+    head, source, trained = _train(_sources(compared, recipe.outputs, train_part), train_part, recipe, groups)
+    tested, rows = test_store or source.store, test.rows
+    if test_store is None and source.store is not store:
+        rows = np.asarray([tested.row(str(store.keys[row])) for row in rows], dtype=np.int64)
+    features = Features.of(tested, rows, source.output)
+    leaks = near_duplicates(Features.of(source.store, source.rows, source.output), features, seed=recipe.seed)
+    pairs = _pairs(leaks, source, tested, rows)
+    if drop_leaks and len(leaks.test):
+        kept = ~np.isin(np.arange(len(rows)), leaks.test)
+        if not kept.any():
+            raise ColdpressError("every test item has a near duplicate in the training part: test on other items")
+        rows, test, features = rows[kept], test.take(kept), features.take(kept)
+    X = features.array(np.float32)
+    predictions = head.predict(X)
     result = ProbeResult(
         head=head,
-        evaluation=evaluation,
-        C=head.C,
-        candidates=candidates,
-        train_items=len(train.rows),
-        test_items=evaluation.items,
-        missing_labels=train.missing + (0 if test_store is None else test.missing),
-        unknown_keys=_unknown_keys(train, test, split=test_store is None, one_source=test_labels is None),
-        shared_content=_shared_content(store, train, tested, test),
-        converged=converged,
-        seed=seed,
+        evaluation=evaluate(test.values, predictions, head.classes, majority=most_frequent(train_part.values)),
+        examination=examine(
+            test.values,
+            head.predict_proba(X),
+            head.classes,
+            [str(tested.keys[row]) for row in rows],
+            None if by is None else read_groups(test_store or store, by, test.rows),
+            seed=recipe.seed,
+        ),
+        leaks=pairs,
+        leaks_dropped=drop_leaks,
+        curve=_curve(head, source, train_part, X, test.values, recipe) if curve else (),
+        candidates=trained.candidates,
+        features=trained.features,
+        train_items=len(train_part.rows),
+        test_items=len(test.rows),
+        missing_labels=train_part.missing + (0 if test_store is None else test.missing),
+        unknown_keys=_unknown_keys(train_part, test, split=test_store is None, one_source=test_labels is None),
+        shared_content=_shared_content(store, train_part, test_store or store, test),
+        converged=trained.converged,
+        seed=recipe.seed,
         seconds=time.perf_counter() - started,
     )
-    _warn(result)
+    warn(result)
     return replace(result, head=replace(head, report=result.to_json()))
 
 
@@ -201,65 +167,95 @@ def _read_test(store: EmbeddingStore, known: Labels, test_store: EmbeddingStore,
     return test
 
 
-def check_classes(labels: Labels, *, least: int) -> None:
-    """Refuse labels of fewer than two classes, or with a class of fewer than `least` items."""
-    classes, counts = np.unique(labels.values, return_counts=True)
-    if len(classes) < 2:
-        raise ColdpressError(f"all {len(labels.values)} labels are {classes[0].item()!r}, expected two classes or more")
-    rare = [repr(label) for label in classes[counts < least].tolist()]
-    if rare:
-        raise ColdpressError(
-            f"{len(rare)} of {len(classes)} classes have fewer than {least} items ({', '.join(rare[:5])}): label more"
-            " of them or leave these classes out"
-        )
+@dataclass(frozen=True)
+class _Source:
+    """Vectors to learn from: an output of a store, None for its first, and the row of each labelled item in it."""
+
+    store: EmbeddingStore
+    output: str | None
+    rows: npt.NDArray[np.int64]
 
 
-def split(labels: Labels, test_size: float, seed: int) -> tuple[Labels, Labels]:
-    """Into a training and a test part, stratified.
-
-    Each class keeps two training items, so that its strength can be cross-validated, and gives one.
-    """
-    if not 0 < test_size < 1:
-        raise ColdpressError(f"test_size is {test_size}, expected a share between 0 and 1")
-    check_classes(labels, least=3)
-    rng = np.random.default_rng(seed)
-    is_test = np.zeros(len(labels.rows), dtype=bool)
-    for label in np.unique(labels.values):
-        members = np.flatnonzero(labels.values == label)
-        count = min(max(1, round(test_size * len(members))), len(members) - 2)
-        is_test[rng.permutation(members)[:count]] = True
-    train, test = (
-        Labels(labels.rows[part], labels.values[part], labels.missing, labels.unknown) for part in (~is_test, is_test)
-    )
-    return train, test
+def _sources(stores: Sequence[EmbeddingStore], outputs: Sequence[str], train: Labels) -> dict[str, _Source]:
+    """What is compared, by name; the items of the first store are looked up by their keys in the others."""
+    found: dict[str, _Source] = {}
+    keys = [str(stores[0].keys[row]) for row in train.rows] if len(stores) > 1 else []
+    for store in stores:
+        rows = train.rows if store is stores[0] else np.asarray([store.row(key) for key in keys], dtype=np.int64)
+        pooled = [name for name in store.outputs if name not in store.ragged]
+        wanted: list[str | None] = [None] if not outputs else [n for n in pooled if n in outputs or "all" in outputs]
+        if not wanted:
+            raise ColdpressError(
+                f"{store.path} has no output {', '.join(outputs)}: expected {', '.join(pooled)} or all"
+            )
+        for output in wanted:
+            name = " ".join(filter(None, (store.model if len(stores) > 1 else "", output)))
+            name = name if name not in found else f"{name} {store.path}"
+            found[name] = _Source(store, output, rows)
+    return found
 
 
 def _train(
-    store: EmbeddingStore, part: Labels, *, C: float | None, standardize: bool, seed: int
-) -> tuple[Head, tuple[CandidateC, ...], bool]:
-    """The head, the values of C compared for it, and whether its solver converged."""
-    X, y = gather(store, part.rows), part.values
-    mean, scale = _moments(X) if standardize else (None, None)
-    if mean is not None and scale is not None:
-        X = (X - mean) / scale
-    candidates: tuple[CandidateC, ...] = ()
-    if C is None:
-        candidates = logistic.search_C(X, y, seed=seed)
-        C = logistic.best(candidates)
-    fitted, converged = logistic.fit(X, y, C)
-    head = Head(
-        coef=np.ascontiguousarray(fitted.coef_),
-        intercept=np.ascontiguousarray(fitted.intercept_),
-        classes=tuple(fitted.classes_.tolist()),
-        C=C,
-        fingerprint=store.fingerprint,
-        model=store.model,
-        description=store.description,
-        mean=mean,
-        scale=scale,
-        projection=store.projection,
+    sources: Mapping[str, _Source], part: Labels, recipe: Recipe, groups: Array | None
+) -> tuple[Head, _Source, Trained]:
+    """The head, what it was trained on, and how it was chosen."""
+    classes, y = np.unique(part.values, return_inverse=True)
+    moments, features = {}, {}
+    for name, source in sources.items():
+        plain = Features.of(source.store, source.rows, source.output)
+        moments[name] = plain.moments() if recipe.standardize else (None, None)
+        features[name] = replace(plain, shift=moments[name][0], scale=moments[name][1])
+    trained = train(
+        features,
+        y,
+        fold_numbers(y, recipe.seed, groups),
+        columns=len(classes),
+        kinds=recipe.heads,
+        C=recipe.C,
+        balanced=recipe.balanced,
     )
-    return head, candidates, converged
+    source = sources[trained.features]
+    head = Head(
+        coef=trained.coef,
+        intercept=trained.intercept,
+        classes=tuple(classes.tolist()),
+        kind=trained.kind,
+        setting=trained.setting,
+        temperature=trained.temperature,
+        output=source.output,
+        fingerprint=source.store.fingerprint,
+        model=source.store.model,
+        description=source.store.description,
+        mean=moments[trained.features][0],
+        scale=moments[trained.features][1],
+        projection=source.store.projection,
+    )
+    return head, source, trained
+
+
+def _curve(head: Head, source: _Source, part: Labels, X: Array, truth: Array, recipe: Recipe) -> tuple[CurvePoint, ...]:
+    features = replace(Features.of(source.store, source.rows, source.output), shift=head.mean, scale=head.scale)
+    codes = np.unique(part.values, return_inverse=True)[1]
+
+    def learn(rows: Array, _: int) -> float:
+        fitted = heads.refit(
+            head.kind,
+            head.setting,
+            features.take(rows),
+            codes[rows],
+            columns=len(head.classes),
+            balanced=recipe.balanced,
+        )
+        return float(np.mean(replace(head, coef=fitted[0], intercept=fitted[1]).predict(X) == truth))
+
+    return learning_curve(codes, learn, seed=recipe.seed)
+
+
+def _pairs(
+    leaks: Leaks, source: _Source, tested: EmbeddingStore, rows: npt.NDArray[np.int64]
+) -> tuple[tuple[str, str, float], ...]:
+    found = zip(rows[leaks.test], source.rows[leaks.train], leaks.cosine, strict=True)
+    return tuple((str(tested.keys[a]), str(source.store.keys[b]), round(float(c), 4)) for a, b, c in found)
 
 
 def _unknown_keys(train: Labels, test: Labels, *, split: bool, one_source: bool) -> int:
@@ -275,14 +271,6 @@ def most_frequent(values: Array) -> Label:
     return classes[counts.argmax()].item()  # type: ignore[no-any-return]
 
 
-def _moments(X: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of each column, (D,) each; 1 for a constant one, as StandardScaler has it."""
-    from sklearn.preprocessing import StandardScaler
-
-    scaler = StandardScaler().fit(X)
-    return scaler.mean_, scaler.scale_
-
-
 def _shared_content(store: EmbeddingStore, train: Labels, tested: EmbeddingStore, test: Labels) -> int:
     """How many test items have the content of a training item; 0 where a store keeps no hashes."""
     name = "content_hash"
@@ -290,18 +278,3 @@ def _shared_content(store: EmbeddingStore, train: Labels, tested: EmbeddingStore
         return 0
     trained = set(store.metadata.column(name).take(train.rows).to_pylist()) - {None, ""}
     return sum(value in trained for value in tested.metadata.column(name).take(test.rows).to_pylist())
-
-
-def _warn(result: ProbeResult) -> None:
-    if result.missing_labels:
-        logger.warning("%d rows have no label and were skipped", result.missing_labels)
-    if result.unknown_keys:
-        logger.warning("%d labels name keys that are not in the store", result.unknown_keys)
-    if result.shared_content:
-        logger.warning(
-            "%d of %d test items have the same content as a training item: the accuracy is too optimistic",
-            result.shared_content,
-            result.test_items,
-        )
-    if not result.converged:
-        logger.warning("the solver did not converge in %d iterations: try standardize=True", logistic.MAX_ITERATIONS)

@@ -89,15 +89,15 @@ def questions(answers: Mapping[str, Sequence[Hit]]) -> Section:
     return Section("Questions answered", "\n".join(body))
 
 
-def probe(evaluation: Evaluation, train_items: int, C: float) -> Section:
-    """How good a linear classifier on the vectors is: overall and for each class."""
+def probe(evaluation: Evaluation, train_items: int, head: str) -> Section:
+    """How good a linear classifier on the vectors, called `head`, is: overall and for each class."""
     low, high = evaluation.interval
     rows = [
         (score.label, f"{score.precision:.0%}", f"{score.recall:.0%}", f"{score.f1:.0%}", f"{score.support:,}")
         for score in evaluation.per_class
     ]
     lead = (
-        f"A logistic regression trained on {train_items:,} items (C = {C:g}, by cross-validation) and tested on "
+        f"A linear classifier ({head}, by cross-validation) trained on {train_items:,} items and tested on "
         f"{evaluation.items:,} others. Accuracy {evaluation.accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%}; "
         f"balanced {evaluation.balanced_accuracy:.1%}. Always answering the most frequent class: "
         f"{evaluation.majority_baseline:.1%}."

@@ -178,7 +178,7 @@ def _write_report(demo: Demo, points: npt.NDArray[np.float32], shown: list[Parag
             [paragraph.text for paragraph in shown],
             classes,
         ),
-        sections.probe(evaluation, demo.probe.train_items, demo.probe.C),
+        sections.probe(evaluation, demo.probe.train_items, demo.probe.head.title),
         sections.confusion(evaluation),
     ]
     write_page(

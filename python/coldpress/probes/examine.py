@@ -1,0 +1,263 @@
+"""A closer look at a head on its test part: resampled intervals, calibration, groups, the most confident mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coldpress.probes.evaluate import Label, wilson_interval
+
+Array = npt.NDArray[Any]
+Interval = tuple[float, float]
+
+RESAMPLES = 1000
+BINS = 10
+MISTAKES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Items whose most probable class is about so probable: what was promised, and the share that is right."""
+
+    items: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """An item taken for another class, and how sure the head was."""
+
+    key: str
+    label: Label
+    prediction: Label
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupScore:
+    """Accuracy within one group of the test part, with its 95 % Wilson interval."""
+
+    group: str
+    items: int
+    accuracy: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What accuracy alone does not say.
+
+    Attributes
+    ----------
+    balanced_interval, f1, f1_interval
+        Mean recall, and mean F1 (macro), over the classes that occur; 95 % intervals by resampling the test items.
+    log_loss : float
+    calibration_error : float
+        Mean distance between confidence and accuracy over ten equal bins of confidence, by their items.
+    calibration : tuple of Bin
+        Rising, empty bins left out.
+    mistakes : tuple of Mistake
+        The most confident ones.
+    groups : tuple of GroupScore
+        The worst first; empty where none were given.
+    gap, gap_interval
+        Between the best and the worst group; how far the gap would move with other test items, and how large it is
+        without any difference between groups: (low, high) from resampling within groups, and the 95th percentile
+        `gap_by_chance` from groups dealt at random.
+    """
+
+    balanced_interval: Interval
+    f1: float
+    f1_interval: Interval
+    log_loss: float
+    calibration_error: float
+    calibration: tuple[Bin, ...]
+    mistakes: tuple[Mistake, ...]
+    groups: tuple[GroupScore, ...] = ()
+    gap: float | None = None
+    gap_interval: Interval | None = None
+    gap_by_chance: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return plain(self)  # type: ignore[no-any-return]
+
+
+def plain(record: Any) -> Any:
+    """A dataclass as plain JSON values: its tuples become lists."""
+    value = asdict(record) if is_dataclass(record) and not isinstance(record, type) else record
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def examine(
+    truth: Array,
+    probabilities: Array,
+    classes: Sequence[Label],
+    keys: Sequence[str],
+    groups: Array | None = None,
+    *,
+    seed: int = 0,
+) -> Examination:
+    """Look closer at the predictions of N test items.
+
+    Parameters
+    ----------
+    truth : (N,), the labels, all among `classes`.
+    probabilities : (N, K), columns as `classes`.
+    keys : of the items.
+    groups : (N,) text, optional.
+    seed : for resampling.
+    """
+    position = {label: i for i, label in enumerate(classes)}
+    codes = np.asarray([position[label] for label in truth.tolist()])
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right, rng = predicted == codes, np.random.default_rng(seed)
+    observed = _Counts.of(codes, predicted, len(classes), np.ones((1, len(codes)), dtype=np.int64))
+    N = len(codes)
+    times = (np.bincount(rng.integers(0, N, N), minlength=N) for _ in range(RESAMPLES))
+    resampled = _Counts.of(codes, predicted, len(classes), times)
+    error, bins = _calibration(confidence, right)
+    chances = np.clip(probabilities[np.arange(len(codes)), codes], 1e-12, None)
+    examined = Examination(
+        balanced_interval=_interval(resampled.balanced),
+        f1=float(observed.f1[0]),
+        f1_interval=_interval(resampled.f1),
+        log_loss=float(-np.log(chances).mean()),
+        calibration_error=error,
+        calibration=bins,
+        mistakes=_mistakes(truth, predicted, confidence, classes, keys),
+    )
+    return examined if groups is None else replace(examined, **_by_group(right, groups, rng))
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Of each class in each sample, (R, K): items that are right, that carry the label, that were given it."""
+
+    right: Array
+    support: Array
+    predicted: Array
+
+    @classmethod
+    def of(cls, codes: Array, predicted: Array, classes: int, times: Iterable[Array]) -> _Counts:
+        """Of samples in which the items (N,) occur so many `times` (N,)."""
+        right = codes == predicted
+        rows = [
+            (
+                np.bincount(codes, n * right, classes),
+                np.bincount(codes, n, classes),
+                np.bincount(predicted, n, classes),
+            )
+            for n in times
+        ]
+        return cls(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+    @property
+    def balanced(self) -> Array:
+        """Mean recall (R,)."""
+        return self._mean(self.right / np.maximum(self.support, 1))
+
+    @property
+    def f1(self) -> Array:
+        """Mean F1 (R,)."""
+        return self._mean(2 * self.right / np.maximum(self.support + self.predicted, 1))
+
+    def _mean(self, values: Array) -> Array:
+        occurs = self.support > 0
+        return np.asarray((values * occurs).sum(axis=1) / np.maximum(occurs.sum(axis=1), 1))
+
+
+def _interval(values: Array) -> Interval:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _calibration(confidence: Array, right: Array) -> tuple[float, tuple[Bin, ...]]:
+    places = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = []
+    for place in range(BINS):
+        inside = places == place
+        if inside.any():
+            bins.append(Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean())))
+    return sum(one.items * abs(one.confidence - one.accuracy) for one in bins) / len(right), tuple(bins)
+
+
+def _mistakes(
+    truth: Array, predicted: Array, confidence: Array, classes: Sequence[Label], keys: Sequence[str]
+) -> tuple[Mistake, ...]:
+    wrong = [i for i, label in enumerate(truth.tolist()) if classes[predicted[i]] != label]
+    worst = sorted(wrong, key=lambda i: -confidence[i])[:MISTAKES]
+    return tuple(Mistake(str(keys[i]), truth[i].item(), classes[predicted[i]], float(confidence[i])) for i in worst)
+
+
+def _by_group(right: Array, groups: Array, rng: np.random.Generator) -> dict[str, Any]:
+    names, places = np.unique(groups, return_inverse=True)
+    items = np.bincount(places)
+    hits = np.bincount(places, weights=right)
+    scores = [
+        GroupScore(str(name), int(n), float(h / n), wilson_interval(int(h), int(n)))
+        for name, n, h in zip(names, items, hits, strict=True)
+    ]
+    scores.sort(key=lambda one: one.accuracy)
+    if len(scores) < 2:
+        return {"groups": tuple(scores)}
+    ends = [int(np.flatnonzero(names == scores[end].group)[0]) for end in (0, -1)]
+    worst, best = (rng.binomial(items[end], hits[end] / items[end], RESAMPLES) / items[end] for end in ends)
+    dealt = [_widest(rng.permutation(right), places, items) for _ in range(RESAMPLES // 2)]
+    return {
+        "groups": tuple(scores),
+        "gap": scores[-1].accuracy - scores[0].accuracy,
+        "gap_interval": _interval(best - worst),
+        "gap_by_chance": float(np.quantile(dealt, 0.95)),
+    }
+
+
+def _widest(right: Array, places: Array, items: Array) -> float:
+    shares = np.bincount(places, weights=right) / items
+    return float(shares.max() - shares.min())
+
+
+Learner = Callable[[Array, int], float]
+"""Of training items (indices) and the number of a repeat: accuracy on the test part."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """Accuracy with so many labels a class: mean and spread (low, high) over draws; `per_class` None means all."""
+
+    per_class: int | None
+    items: int
+    accuracy: float
+    spread: Interval
+
+
+def learning_curve(codes: Array, learn: Learner, *, repeats: int = 5, seed: int = 0) -> tuple[CurvePoint, ...]:
+    """Accuracy over 1, 2, 4, ... labels a class and all; each but the last drawn `repeats` times.
+
+    Parameters
+    ----------
+    codes : (N,), the classes of the training items, from 0 on. A class with fewer items gives all that it has.
+    learn : trains on some of them.
+    """
+    rng = np.random.default_rng(seed)
+    largest, points = int(np.bincount(codes).max()), []
+    for per_class in [2**power for power in range(largest.bit_length()) if 2**power < largest]:
+        drawn = []
+        for _ in range(repeats):
+            order = rng.permutation(len(codes))
+            ranks = np.empty(len(codes), dtype=int)
+            for label in np.unique(codes):
+                members = order[codes[order] == label]
+                ranks[members] = np.arange(len(members))
+            drawn.append(np.flatnonzero(ranks < per_class))
+        scores = [learn(rows, repeat) for repeat, rows in enumerate(drawn)]
+        points.append(CurvePoint(per_class, len(drawn[0]), float(np.mean(scores)), (min(scores), max(scores))))
+    everything = learn(np.arange(len(codes)), 0)
+    return (*points, CurvePoint(None, len(codes), everything, (everything, everything)))
