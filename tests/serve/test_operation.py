@@ -21,6 +21,7 @@ from coldpress import Client, Extractor, VectorIndex
 from coldpress.errors import ServerError
 from coldpress.serve import Limits, Metrics, Places, Service, build
 
+QUESTIONS = ["how are files opened", "sockets and protocols"]
 LONG = "a word and another one " * 60
 
 
@@ -191,3 +192,29 @@ def test_what_goes_together_is_checked_at_the_start(index: Path, head: Path, cli
         Service(Places(), Metrics())
     with pytest.raises(FingerprintMismatch, match="different spaces"):
         Service(Places(model=str(clip), index=index), Metrics())
+
+
+def test_a_head_gets_the_output_that_it_has_learned_from(texts: Path, tmp_path: Path) -> None:
+    from coldpress import ColdpressError
+    from coldpress.data import Columns
+    from coldpress.probes import Recipe, fit_probe
+
+    both = Extractor("all-MiniLM-L6-v2", precision="fp32", output="pooled,layer:3")
+    store = both.embed_to(tmp_path / "store", texts, columns=Columns(key="key", label="label"))
+    head = fit_probe(store, "label", recipe=Recipe(outputs=("layer:3",))).head
+    head.save(tmp_path / "head")
+    VectorIndex.build(store).save(tmp_path / "index")
+    with pytest.raises(
+        ColdpressError, match="learned from output layer:3, this server computes pooled, which the index"
+    ):
+        Service(Places(index=tmp_path / "index", head=tmp_path / "head"), Metrics())
+
+    async def classes() -> Any:
+        service = Service(Places(head=tmp_path / "head"), Metrics())
+        await service.start()
+        embedded = await service.embed("text", QUESTIONS, "text")
+        predicted = await service.predict(embedded.vectors)
+        await service.stop()
+        return predicted.probabilities
+
+    np.testing.assert_allclose(asyncio.run(classes()), head.predict_proba(both.embed(QUESTIONS)[:, 384:]), atol=1e-5)

@@ -99,8 +99,10 @@ def checked(opened: Opened) -> Opened:
             opened.index.check(encoder.extractor.fingerprint)
     if opened.head is not None:
         opened.head.check(own.extractor.fingerprint)
-        if opened.head.dim != own.dim:
-            raise ColdpressError(f"the head takes vectors of width {opened.head.dim}, the index has {own.dim}")
+        learned = opened.head.output or _first_output(own.extractor)
+        if columns_of(own.extractor, learned) != own.columns:
+            other = "another" if opened.index is None else f"{opened.index.output}, which the index has"
+            raise ColdpressError(f"the head has learned from output {learned}, this server computes {other}")
     return opened
 
 
@@ -112,10 +114,10 @@ def _encoders(places: Places, index: VectorIndex | None, head: Head | None) -> d
         output = index.output
     elif head is not None:
         made = _by_modality([extractor_for(head, **moved, **common)])
-        output = _first_output(made)
+        output = head.output or _first_output(next(iter(made.values())))
     else:
         made = _of_model(places, common)
-        output = _first_output(made)
+        output = _first_output(next(iter(made.values())))
     return {m: Encoder(extractor, columns_of(extractor, output), places.limits) for m, extractor in made.items()}
 
 
@@ -135,5 +137,5 @@ def _by_modality(extractors: list[Extractor]) -> dict[Modality, Extractor]:
     return {extractor.modality: extractor for extractor in extractors}
 
 
-def _first_output(made: Mapping[Modality, Extractor]) -> str:
-    return next(output.name for output in next(iter(made.values())).outputs if not output.dense)
+def _first_output(extractor: Extractor) -> str:
+    return next(output.name for output in extractor.outputs if not output.dense)
