@@ -88,3 +88,13 @@ def test_a_temperature_makes_scores_probabilities():
     chances = np.exp(2 * logits) / np.exp(2 * logits).sum(axis=1, keepdims=True)
     codes = (chances.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1)
     assert closed.temperature(logits, codes) == pytest.approx(0.5, rel=0.03)
+
+
+def test_discriminants_of_one_row_a_class_point_to_the_nearest(digits):
+    X, y = digits
+    firsts = np.array([np.flatnonzero(y == label)[0] for label in range(10)])
+    found = forms(X[firsts], y[firsts], np.zeros(10, dtype=int))
+    nearest = NearestCentroid().fit(X[firsts], y[firsts]).predict(X)
+    for setting in found.settings("lda"):
+        ours = closed.estimator("lda", *found.fit("lda", setting), np.arange(10), setting)
+        assert (ours.predict(X) == nearest).mean() > 0.99

@@ -25,6 +25,8 @@ Settings = tuple[float | None, ...]
 SHRINKAGES = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 ALPHAS = tuple(10.0 ** (exponent / 2) for exponent in range(-10, 7))
 """Of the mean eigenvalue of the covariance times the number of rows: alphas mean the same whatever the scale is."""
+SUM_ERROR = 1e-7
+"""Relative, of a sum of products of float32."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,13 @@ def _lda(moments: Moments, shrinkages: Settings) -> Array:
     size, means = counts.sum(), moments.sums / counts[:, None]
     within = (moments.gram - (means.T * counts) @ means) / size
     values, vectors = np.linalg.eigh(within)
-    turned, level = vectors.T @ means.T, float(np.trace(within)) / len(within)
+    noise = SUM_ERROR * float(np.trace(moments.gram)) / (size * len(within))  # all there is with one row a class
+    values = np.maximum(values, noise)
+    turned, level = vectors.T @ means.T, float(values.mean())
     found = []
     for shrinkage in shrinkages:
         share = shrinkage or 0.0
-        W = vectors @ (turned / ((1 - share) * np.maximum(values, 0) + share * level)[:, None])
+        W = vectors @ (turned / ((1 - share) * values + share * level)[:, None])
         found.append(np.vstack([W, np.log(counts / size) - 0.5 * (means.T * W).sum(axis=0)]))
     return np.stack(found)
 
