@@ -150,7 +150,7 @@ def _lda(moments: Moments, shrinkages: Settings) -> Array:
     size, means = counts.sum(), moments.sums / counts[:, None]
     within = (moments.gram - (means.T * counts) @ means) / size
     values, vectors = np.linalg.eigh(within)
-    noise = SUM_ERROR * float(np.trace(moments.gram)) / (size * len(within))  # all there is with one row a class
+    noise = SUM_ERROR * float(np.trace(moments.gram)) / size  # all there is with one row a class
     values = np.maximum(values, noise)
     turned, level = vectors.T @ means.T, float(values.mean())
     found = []
