@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from coldpress.embedding_map import EmbeddingMap
 from coldpress.errors import ColdpressError
 from coldpress.recipe import columns_of, extractor_for, query_modalities, query_options
@@ -84,6 +86,8 @@ def _made(places: Places) -> tuple[VectorIndex | None, Catalogue | None, Head | 
     from coldpress.probes import Head
 
     head = None if places.head is None else Head.open(places.head)
+    if head is not None:
+        head.predict_proba(np.zeros((1, head.dim), np.float32))  # scikit-learn is loaded now, not by the first request
     if places.index is None:
         return None, None, head
     index = VectorIndex.open(places.index)
