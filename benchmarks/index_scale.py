@@ -1,7 +1,7 @@
 """Does an index of millions stay within its forecast and its budget, and how fast is it beside others?
 
     pip install --target USEARCH_DIRECTORY usearch
-    PYTHONPATH=USEARCH_DIRECTORY python benchmarks/index_scale.py --rows 5000000 --memory 4 --peer-rows 1000000
+    PYTHONPATH=USEARCH_DIRECTORY python benchmarks/index_scale.py --rows 5000000 --memory 4 --peer-rows 500000
 
 Vectors are synthetic, clustered, and as hard as those of a sentence encoder: their local intrinsic dimension (median
 22 of 35,000) is that of all-MiniLM-L6-v2 on texts (23). Queries are drawn from the same clusters and are not indexed.
@@ -232,19 +232,20 @@ def compare(names: list[str], path: Path, rows: int, dim: int, memory: int) -> l
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0], "index_scale.json")
-    parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--peer-rows", type=int, default=1_000_000, help="rows at which all engines are compared")
+    parser.add_argument("--rows", type=int, default=5_000_000, help="of coldpress alone; 0: none")
+    parser.add_argument("--peer-rows", type=int, default=500_000, help="of all engines; 0: none")
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--memory", type=float, default=4, help="GB that coldpress may take")
     parser.add_argument("--scratch", type=Path, required=True, help="directory for the vectors: 0.8 GB a million")
     options = parser.parse_args()
     memory, peers = int(options.memory * 2**30), f"faiss IVF{4 * int(options.peer_rows**0.5)},Flat"
+    question = f"synthetic vectors x {options.dim}; what coldpress may take: {options.memory:g} GB"
     names = ["coldpress", peers, "faiss HNSW32,Flat", "usearch f16"]
     rows = []
-    for count, engines in ((options.peer_rows, names), (options.rows, names[:1])):
-        rows += compare(engines, options.scratch / f"{count}x{options.dim}.store", count, options.dim, memory)
-        question = f"{options.rows} synthetic vectors x {options.dim}, {options.memory:g} GB; peers {options.peer_rows}"
-        write(options.json, question=question, rows=rows)
+    for count, engines in ((options.rows, names[:1]), (options.peer_rows, names)):
+        if count:
+            rows += compare(engines, options.scratch / f"{count}x{options.dim}.store", count, options.dim, memory)
+            write(options.json, question=question, rows=rows)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,6 @@ def empty_index(faiss: Any, plan: IndexPlan, seed: int) -> Any:
         last.cp.spherical, last.cp.seed, last.cp.niter = True, seed, CLUSTERING_ROUNDS
         last.cp.min_points_per_centroid = min(last.cp.min_points_per_centroid, MIN_POINTS_PER_LIST)
         last.cp.max_points_per_centroid = max(last.cp.max_points_per_centroid, POINTS_PER_LIST)
-        if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():  # faiss-gpu: k-means on all of them
-            last.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(last.d))
     return index
 
 
@@ -72,7 +70,7 @@ def build_index(
     if not index.is_trained:
         say(f"training on {len(training):,} of {plan.rows:,} rows")
         sample = prepared_rows(matrix, training, metric, keys)
-        index.train(sample)
+        train(faiss, index, sample)
         peak = resident_bytes() - start_bytes
         del sample
         trained = np.asarray(faiss.serialize_index(index), np.uint8)
@@ -89,6 +87,18 @@ def build_index(
     say("tuning the search")
     setting = tuned(faiss, index, exact, target)
     return Built(index, trained, setting, exact, max(peak, resident_bytes() - start_bytes))
+
+
+def train(faiss: Any, index: Any, sample: Floats) -> None:
+    """Train on the sample; with faiss-gpu, k-means runs on all GPUs that there are."""
+    last = innermost(faiss, index)
+    if not (isinstance(last, faiss.IndexIVF) and hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()):
+        index.train(sample)
+        return
+    assigner = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(last.d))
+    last.clustering_index = assigner  # a bare pointer: the name keeps it alive
+    index.train(sample)
+    last.clustering_index = None
 
 
 def sampled_rows(plan: IndexPlan, seed: int) -> tuple[Rows, Rows]:

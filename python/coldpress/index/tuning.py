@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 K_FACTORS = (2, 4, 8, 16, 32, 64)
+SATURATED = 0.002
+"""Gain of recall from twice the effort, below which more candidates are looked at again instead."""
+
 CANDIDATE_COST = 5.0
 """Looking again at one candidate takes as long as reading 5 times its dimensions in bytes of 4-bit codes.
 
@@ -46,7 +49,8 @@ def tune(
             cheapest = min(cost(setting) for setting in reached)
             while limit > 1 and cost(Setting(limit, k_factor)) > cheapest:
                 limit = limit * 3 // 4
-        found, found_recall = least_effort(recall, k_factor, limit, target)
+        gain = -1.0 if k_factor == k_factors[-1] else SATURATED
+        found, found_recall = least_effort(recall, k_factor, limit, target, gain)
         if found_recall >= target:
             reached.append(Setting(found, k_factor))
         elif found_recall > best_recall:
@@ -54,15 +58,18 @@ def tune(
     return min(reached, key=cost) if reached else best
 
 
-def least_effort(recall: Callable[[Setting], float], k_factor: int, most: int, target: float) -> tuple[int, float]:
-    """The smallest effort in 1..most that reaches `target`, and its recall; `most` and its recall where none does.
+def least_effort(
+    recall: Callable[[Setting], float], k_factor: int, most: int, target: float, gain: float
+) -> tuple[int, float]:
+    """The smallest effort in 1..most that reaches `target`, and its recall, to one part in 32.
 
-    To one part in 32.
+    Where none does, or twice the effort brings no more than `gain`, the last effort tried and its recall: too few
+    candidates are looked at again for any effort to help.
     """
-    low, high = 0, 1
+    low, high, before = 0, 1, -1.0
     reached = recall(Setting(high, k_factor))
-    while high < most and reached < target:
-        low, high = high, min(2 * high, most)
+    while high < most and reached < target and reached > before + gain:
+        low, high, before = high, min(2 * high, most), reached
         reached = recall(Setting(high, k_factor))
     while reached >= target and high - low > max(1, high // 32):
         middle = (low + high) // 2
