@@ -87,7 +87,7 @@ def test_the_learning_curve_draws_as_many_of_each_class_as_it_says():
     codes = np.repeat([0, 1, 2], [20, 9, 3])
     seen = []
 
-    def learn(rows, repeat):
+    def learn(rows):
         seen.append(np.bincount(codes[rows], minlength=3).tolist())
         return len(rows) / 32
 

@@ -177,7 +177,7 @@ def neighbour_overlap(ours: _Matrix, reference: _Matrix, k: int) -> float:
     A neighbour whose reference similarity ties with the k-th one counts as agreed: duplicates in the sample have no
     order that could be kept.
     """
-    ours, reference = _unit(ours), _unit(reference)
+    ours, reference = unit(ours), unit(reference)
     near, true = ours @ ours.T, reference @ reference.T
     np.fill_diagonal(near, -np.inf)
     np.fill_diagonal(true, -np.inf)
@@ -186,7 +186,8 @@ def neighbour_overlap(ours: _Matrix, reference: _Matrix, k: int) -> float:
     return float((np.take_along_axis(true, chosen, axis=1) >= kth - 1e-6).mean())
 
 
-def _unit(rows: _Matrix) -> _Matrix:
+def unit(rows: _Matrix) -> _Matrix:
+    """Rows (N, D) scaled to length 1; zeros stay zeros."""
     norms: _Matrix = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return np.asarray(rows / norms)
 
@@ -194,4 +195,4 @@ def _unit(rows: _Matrix) -> _Matrix:
 def _cosines(a: _Matrix, b: _Matrix) -> _Matrix:
     """Cosine of each pair of rows; two zero rows agree."""
     zero = (np.abs(a).max(axis=1) == 0) & (np.abs(b).max(axis=1) == 0)
-    return np.where(zero, 1.0, (_unit(a) * _unit(b)).sum(axis=1))
+    return np.where(zero, 1.0, (unit(a) * unit(b)).sum(axis=1))

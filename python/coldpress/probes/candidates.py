@@ -17,9 +17,9 @@ class Candidate:
     Attributes
     ----------
     head : its kind.
-    setting : C of ``logistic``, alpha of ``ridge``, shrinkage of ``lda``, k of ``knn``; None where there is none.
-    score, score_std : accuracy of classes, F1 over all decisions of several labels an item, R² of numbers.
-    loss : log loss, of numbers the squared error; None where the head gives neither.
+    setting : C of ``logistic``, alpha of ``ridge``, shrinkage of ``lda``; None of ``centroid``.
+    score, score_std : accuracy of classes, F1 over all decisions of several labels an item.
+    loss : log loss; None where the head gives no probabilities.
     features : what it was trained on, where several were compared.
     """
 

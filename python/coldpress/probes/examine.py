@@ -224,8 +224,8 @@ def _widest(right: Array, places: Array, items: Array) -> float:
     return float(shares.max() - shares.min())
 
 
-Learner = Callable[[Array, int], float]
-"""Of training items (indices) and the number of a repeat: accuracy on the test part."""
+Learner = Callable[[Array], float]
+"""Of training items (indices): accuracy on the test part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ def learning_curve(codes: Array, learn: Learner, *, repeats: int = 5, seed: int 
                 members = order[codes[order] == label]
                 ranks[members] = np.arange(len(members))
             drawn.append(np.flatnonzero(ranks < per_class))
-        scores = [learn(rows, repeat) for repeat, rows in enumerate(drawn)]
+        scores = [learn(rows) for rows in drawn]
         points.append(CurvePoint(per_class, len(drawn[0]), float(np.mean(scores)), (min(scores), max(scores))))
-    everything = learn(np.arange(len(codes)), 0)
+    everything = learn(np.arange(len(codes)))
     return (*points, CurvePoint(None, len(codes), everything, (everything, everything)))

@@ -95,6 +95,13 @@ class Features:
             x[part] = block
         return x
 
+    def mean(self) -> npt.NDArray[np.float64]:
+        """Of each column, (D,)."""
+        total = np.zeros(self.dim)
+        for _, block in self.blocks():
+            total += block.sum(axis=0, dtype=np.float64)
+        return total / len(self)
+
     def moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Mean and standard deviation of each column, (D,) each; 1 for a constant one, as StandardScaler has it."""
         from sklearn.preprocessing import StandardScaler

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from coldpress.engine.certificate import unit
 from coldpress.probes.features import Features
 
 NEAR = 0.8
@@ -49,11 +50,10 @@ def near_duplicates(train: Features, test: Features, *, near: float = NEAR, seed
     rng = np.random.default_rng(seed)
     most = max(1, int(MOST_PRODUCTS / (len(train) * train.dim)))
     places, sample = _some(len(test), most, rng), _some(len(train), SAMPLE, rng)
-    total = sum((block.sum(axis=0, dtype=np.float64) for _, block in train.blocks()), np.zeros(train.dim))
-    mean = (total / len(train)).astype(np.float32)
+    mean = train.mean().astype(np.float32)
     queries = np.concatenate([test.take(places).array(np.float32), train.take(sample).array(np.float32)])
     itself = np.concatenate([np.full(len(places), -1), sample])
-    nearest, closest = _closest(_unit(queries - mean), itself, train, mean)
+    nearest, closest = _closest(unit(queries - mean), itself, train, mean)
     usual = float(np.median(closest[len(places) :]))
     nearest, closest = nearest[: len(places)], closest[: len(places)]
     found = np.flatnonzero(closest >= max(near, usual + 0.6 * (1 - usual)))
@@ -71,7 +71,7 @@ def _closest(
     """The training item nearest to each query (Q,), but that which the query is, or -1; and the cosine."""
     closest, nearest = np.full(len(queries), -1.0), np.zeros(len(queries), dtype=np.int64)
     for rows, block in train.blocks():
-        theirs = _unit(block - mean)
+        theirs = unit(block - mean)
         for start in range(0, len(queries), 1024):
             part = slice(start, start + 1024)
             cosines, own = queries[part] @ theirs.T, itself[part] - rows.start
@@ -82,7 +82,3 @@ def _closest(
             nearest[part] = np.where(values > closest[part], best + rows.start, nearest[part])
             closest[part] = np.maximum(values, closest[part])
     return nearest, closest
-
-
-def _unit(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))

@@ -129,10 +129,7 @@ def class_weights(targets: Array, columns: int, trained: Array, balanced: bool) 
 
 def _centred(features: Features) -> tuple[Features, npt.NDArray[np.float64]]:
     """Intercepts are free, so a common shift of the vectors changes them alone, and makes the problem an easier one."""
-    total = np.zeros(features.dim)
-    for _, block in features.blocks():
-        total += block.sum(axis=0, dtype=np.float64)
-    mean, scale = total / len(features), features.scale
+    mean, scale = features.mean(), features.scale
     moved = mean if scale is None else mean * scale
     shift = moved if features.shift is None else features.shift + moved
     return Features(features.matrix, features.rows, features.name, shift, scale), mean

@@ -237,7 +237,7 @@ def _curve(head: Head, source: _Source, part: Labels, X: Array, truth: Array, re
     features = replace(Features.of(source.store, source.rows, source.output), shift=head.mean, scale=head.scale)
     codes = np.unique(part.values, return_inverse=True)[1]
 
-    def learn(rows: Array, _: int) -> float:
+    def learn(rows: Array) -> float:
         fitted = heads.refit(
             head.kind,
             head.setting,

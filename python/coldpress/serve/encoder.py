@@ -74,13 +74,13 @@ class Encoder:
         """
         for i, content in enumerate(contents):
             if isinstance(content, bytes):
-                _check_pixels(content, self.limits.pixels, _place(field, i, contents))
+                _check_pixels(content, self.limits.pixels, place_of(field, i, contents))
         prepared = self.extractor.prepare(list(contents))
         inputs: list[ModelInput] = []
         for i, made in enumerate(prepared):
             if isinstance(made, Failed):
                 fail = too_large if made.reason.startswith("too large") else invalid
-                raise fail(f"cannot be embedded: {made.reason}", _place(field, i, contents))
+                raise fail(f"cannot be embedded: {made.reason}", place_of(field, i, contents))
             inputs.append(made)
         costs = [max(1, len(one.ids)) if isinstance(one, TextInput) else 1 for one in inputs]
         truncated = tuple(isinstance(one, TextInput) and one.truncated for one in inputs)
@@ -91,7 +91,8 @@ class Encoder:
         return np.ascontiguousarray(self.extractor.compute(inputs)[:, self.columns])
 
 
-def _place(field: str | None, i: int, contents: Sequence[object]) -> str | None:
+def place_of(field: str | None, i: int, contents: Sequence[object]) -> str | None:
+    """Where item `i` of a field stands in the request."""
     return field if field is None or len(contents) == 1 else f"{field}[{i}]"
 
 

@@ -57,11 +57,15 @@ def body_of(model: type[Asked]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-DTYPE = {
-    "name": "dtype",
-    "in": "query",
-    "description": "Of binary vectors, in and out.",
-    "schema": {"type": "string", "enum": ["float32", "float16"], "default": "float32"},
+PARAMETERS = {
+    "parameters": [
+        {
+            "name": "dtype",
+            "in": "query",
+            "description": "Of binary vectors, in and out.",
+            "schema": {"type": "string", "enum": ["float32", "float16"], "default": "float32"},
+        }
+    ]
 }
 
 
@@ -74,7 +78,7 @@ def router(service: Service) -> APIRouter:
             return query.vectors
         return (await service.embed(query.modality, query.contents, query.kind)).vectors
 
-    @routes.post("/v1/search", response_model=SearchResponse, openapi_extra=body_of(SearchRequest) | _parameters())
+    @routes.post("/v1/search", response_model=SearchResponse, openapi_extra=body_of(SearchRequest) | PARAMETERS)
     async def search(request: Request) -> Response:
         """Find the nearest neighbours of texts, images, vectors or items of the index."""
         _ = service.index
@@ -86,7 +90,7 @@ def router(service: Service) -> APIRouter:
             results = await service.search(await vectors_of(query), k, query.options.where)
         return JSON({"results": [{"hits": hits_json(hits)} for hits in results], "fingerprint": fingerprint(service)})
 
-    @routes.post("/v1/embed", response_model=EmbedResponse, openapi_extra=body_of(EmbedRequest) | _parameters())
+    @routes.post("/v1/embed", response_model=EmbedResponse, openapi_extra=body_of(EmbedRequest) | PARAMETERS)
     async def embed(request: Request) -> Response:
         """Embed texts or images; with ``Accept: application/octet-stream`` the answer is the rows alone."""
         dtype = dtype_of(request)
@@ -94,7 +98,7 @@ def router(service: Service) -> APIRouter:
         made = await service.embed(query.modality, query.contents, query.kind)
         return _vectors_answer(service, made, dtype if wants_binary(request) else None)
 
-    @routes.post("/v1/predict", response_model=PredictResponse, openapi_extra=body_of(PredictRequest) | _parameters())
+    @routes.post("/v1/predict", response_model=PredictResponse, openapi_extra=body_of(PredictRequest) | PARAMETERS)
     async def predict(request: Request) -> Response:
         """Classify texts, images or vectors; where there is an index, with their neighbours in the same answer."""
         head = service.head
@@ -128,10 +132,6 @@ def router(service: Service) -> APIRouter:
         return JSON(describe(service))
 
     return routes
-
-
-def _parameters() -> dict[str, Any]:
-    return {"parameters": [DTYPE]}
 
 
 def fingerprint(service: Service) -> str:

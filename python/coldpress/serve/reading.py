@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
@@ -23,6 +23,7 @@ from coldpress.serve.schemas import Asked
 from coldpress.types import Modality
 
 A = TypeVar("A", bound=Asked)
+G = TypeVar("G")
 Kind = Literal["text", "image", "vector", "key"]
 MULTIPART = "multipart/form-data"
 
@@ -66,14 +67,16 @@ async def read_query(request: Request, model: type[A], dim: int, limits: Limits)
     vectors = np.empty((0, dim), np.float32)
     if form == MULTIPART:
         images, fields = await _read_form(request, limits)
-        options = _validated(model, _parsed(fields))
+        options = _validated(model.model_validate, _parsed(fields))
     elif form == wire.BINARY:
         if "vector" not in model.model_fields:
             raise Refused(415, f"vectors ({wire.BINARY}) are not taken here, expected JSON or {MULTIPART}")
-        options = _validated(model, _parsed({n: v for n, v in request.query_params.items() if n != "dtype"}))
+        options = _validated(
+            model.model_validate, _parsed({n: v for n, v in request.query_params.items() if n != "dtype"})
+        )
         vectors = wire.from_bytes(await request.body(), dtype_of(request), dim)
     else:
-        options = _validated_json(model, await request.body())
+        options = _validated(model.model_validate_json, await request.body())
         images = _decoded(getattr(options, "image", None))
         if (rows := getattr(options, "vector", None)) is not None:
             vectors = wire.checked(rows if isinstance(rows[0], list) else [rows], dim, "vector")
@@ -138,16 +141,9 @@ def _parsed(fields: dict[str, Any]) -> dict[str, Any]:
         raise invalid(f"not JSON: {error}", "where") from error
 
 
-def _validated(model: type[A], fields: dict[str, Any]) -> A:
+def _validated(read: Callable[[G], A], given: G) -> A:
     try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_input=False, include_context=False)) from error
-
-
-def _validated_json(model: type[A], body: bytes) -> A:
-    try:
-        return model.model_validate_json(body)
+        return read(given)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_input=False, include_context=False)) from error
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from coldpress.errors import ColdpressError
 from coldpress.serve.batching import Batch, BatchQueue, ItemFailed
 from coldpress.serve.catalogue import Catalogue
-from coldpress.serve.encoder import Encoder, Prepared
+from coldpress.serve.encoder import Encoder, Prepared, place_of
 from coldpress.serve.metrics import Metrics
 from coldpress.serve.opening import Opened, Places, open_all, reopen
 from coldpress.serve.refusals import Refused, invalid, not_found, overloaded
@@ -173,8 +173,7 @@ class Service:
         try:
             vectors = await self.queues[modality](prepared.inputs, prepared.costs)
         except ItemFailed as error:
-            place = field if len(contents) == 1 else f"{field}[{error.item}]"
-            raise invalid(f"cannot be embedded: {error.reason}", place) from error
+            raise invalid(f"cannot be embedded: {error.reason}", place_of(field, error.item, contents)) from error
         return Embedded(vectors, prepared.tokens, prepared.truncated)
 
     async def search(self, vectors: npt.NDArray[np.float32], k: int, where: Where | None = None) -> list[list[Hit]]:
