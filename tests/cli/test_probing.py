@@ -22,7 +22,7 @@ def layered(cli: Cli, embedding: list[str], tmp_path: Path) -> Path:
 def test_the_best_of_outputs_and_heads_is_kept_and_predicts_from_texts(
     cli: Cli, layered: Path, texts: Path, tmp_path: Path
 ) -> None:
-    heads = ("--head", "ridge", "--head", "centroid")
+    heads = ("--head", "ridge", "--head", "centroid", "--head", "knn")
     done = cli("probe", layered, "--labels", "label", "--out", tmp_path / "head", "--output", "layer:3", *heads)
     assert done.code == 0, done.err
     assert "nearest centroid" in done.out

@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 from sklearn.neighbors import NearestCentroid
 
 from coldpress.probes import closed
+from coldpress.probes.calibrate import temperature
 from coldpress.probes.features import Features
 
 
@@ -87,7 +88,7 @@ def test_a_temperature_makes_scores_probabilities():
     logits = rng.normal(size=(20_000, 3))
     chances = np.exp(2 * logits) / np.exp(2 * logits).sum(axis=1, keepdims=True)
     codes = (chances.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1)
-    assert closed.temperature(logits, codes) == pytest.approx(0.5, rel=0.03)
+    assert temperature(logits, codes) == pytest.approx(0.5, rel=0.03)
 
 
 def test_discriminants_of_one_row_a_class_point_to_the_nearest(digits):

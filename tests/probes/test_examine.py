@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from coldpress.probes.examine import examine, learning_curve
+from coldpress.probes.curve import learning_curve
+from coldpress.probes.examine import examine
 
 
 def simulated(items, rng, sharpness=2.0):

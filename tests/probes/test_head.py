@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,27 @@ def test_the_estimator_is_scikit_learns(tmp_path, make_store, sample, standardiz
     head = Head.open(tmp_path)
     assert isinstance(head.estimator, kind)
     assert head.estimator.score(X, y) == np.mean(head.predict(X) == y)
-    np.testing.assert_array_equal(head.estimator.predict_proba(X.astype(np.float32)), head.predict_proba(X))
+    uncalibrated = replace(head, temperature=1.0).predict_proba(X)
+    np.testing.assert_allclose(head.estimator.predict_proba(X.astype(np.float32)), uncalibrated, atol=1e-6)
     assert clone(head.estimator).fit(X, y).score(X, y) > 0.8
+
+
+def test_nearest_neighbours_stay_in_the_file_and_are_scikit_learns(tmp_path, make_store, sample):
+    X, y = sample(60_000, classes=4, spread=2.0)
+    result = fit_probe(make_store(X, label=y, shard_rows=60_000), test_size=0.05, recipe=Recipe(heads=["knn"]))
+    assert [one.setting for one in result.candidates] == [10, 20, 100, 200]
+    assert result.head.nbytes == result.to_json()["head_bytes"] == 57_000 * (12 * 2 + 4)
+    result.head.save(tmp_path)
+    head = Head.open(tmp_path)
+    assert isinstance(head.tensors["vectors"], np.memmap)
+    np.testing.assert_array_equal(head.predict_proba(X[:500]), result.head.predict_proba(X[:500]))
+    np.testing.assert_array_equal(head.predict(X[:500]), head.estimator.predict(X[:500]))
+    with pytest.raises(ColdpressError, match="nearest neighbours have no coefficients"):
+        head.coef  # noqa: B018
+    content = (tmp_path / "head.safetensors").read_bytes()
+    (tmp_path / "head.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(StoreError, match="damaged or not a head"):
+        Head.open(tmp_path)
 
 
 def test_a_store_is_predicted_block_by_block_and_its_space_checked(trained, make_store, sample, monkeypatch):
@@ -103,14 +123,14 @@ def test_a_save_that_fails_leaves_one_whole_head(
     trained.save(tmp_path)
     X, y = sample(80, classes=2)
     other = fit_probe(make_store(X, label=y), recipe=Recipe(C=1.0)).head
-    left, replace = renames_before_failure, Path.replace
+    left, rename = renames_before_failure, Path.replace
 
     def fail_when_out_of_space(self, target):
         nonlocal left
         if left == 0:
             raise OSError(28, "No space left on device")
         left -= 1
-        return replace(self, target)
+        return rename(self, target)
 
     monkeypatch.setattr(Path, "replace", fail_when_out_of_space)
     with pytest.raises(StoreError, match="No space left"):

@@ -141,7 +141,7 @@ def test_recipes_that_contradict_themselves_are_refused(make_store, sample):
     store = make_store(X, label=y)
     with pytest.raises(ColdpressError, match="C is 0, expected a positive number"):
         Recipe(C=0)
-    with pytest.raises(ColdpressError, match=r"no head 'forest': expected logistic, ridge, lda, centroid"):
+    with pytest.raises(ColdpressError, match=r"no head 'forest': expected logistic, ridge, lda, centroid, knn"):
         fit_probe(store, recipe=Recipe(heads=["forest"]))
     with pytest.raises(ColdpressError, match="which logistic regression alone has"):
         fit_probe(store, recipe=Recipe(heads=["ridge"], C=1.0))
@@ -151,7 +151,7 @@ def test_recipes_that_contradict_themselves_are_refused(make_store, sample):
         fit_probe(store, recipe=Recipe(groups="patient"))
 
 
-@pytest.mark.parametrize("kind", ["ridge", "lda", "centroid"])
+@pytest.mark.parametrize("kind", ["logistic", "ridge", "lda", "centroid", "knn"])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_every_head_is_judged_saved_and_gives_calibrated_probabilities(make_store, sample, tmp_path, kind, classes):
     (X, y), (X_test, y_test) = sample(900, classes, spread=2.0), sample(900, classes, seed=1, spread=2.0)
@@ -165,6 +165,8 @@ def test_every_head_is_judged_saved_and_gives_calibrated_probabilities(make_stor
     head = Head.open(tmp_path)
     np.testing.assert_array_equal(head.predict(X_test), result.head.predict(X_test))
     assert np.mean(head.predict(X_test) == [f"class {i}" for i in y_test]) == result.evaluation.accuracy
+    examined = result.examination
+    assert examined.calibration_error <= max(examined.calibration_error_before, 0.05)
     probabilities = head.predict_proba(X_test)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     np.testing.assert_array_equal(np.asarray(head.classes)[probabilities.argmax(axis=1)], head.predict(X_test))
@@ -185,8 +187,8 @@ def test_the_best_of_several_heads_and_stores_is_taken(make_store, sample):
     assert len({one.features for one in result.candidates}) == 2
     with pytest.raises(StoreError, match="no row with key"):
         fit_probe([good, make_store(X[order], space="other", prefix="photo")], y)
-    compared = fit_probe(good, y, recipe=Recipe(heads=["centroid", "lda", "ridge", "logistic"]))
-    assert {one.head for one in compared.candidates} == {"centroid", "lda", "ridge", "logistic"}
+    compared = fit_probe(good, y, recipe=Recipe(heads=["centroid", "lda", "ridge", "logistic", "knn"]))
+    assert {one.head for one in compared.candidates} == {"centroid", "lda", "ridge", "logistic", "knn"}
 
 
 def test_groups_are_never_on_both_sides(make_store):

@@ -22,7 +22,7 @@ from coldpress import Client, Extractor, VectorIndex
 from coldpress.cli._demo import corpus as documentation
 from coldpress.data import Columns
 from coldpress.embedding_map import draw_map
-from coldpress.probes import fit_probe
+from coldpress.probes import Recipe, fit_probe
 from coldpress.store import EmbeddingStore
 
 MINILM = "all-MiniLM-L6-v2"
@@ -106,6 +106,13 @@ def index(store: EmbeddingStore, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def head(store: EmbeddingStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("made") / "texts.head"
     fit_probe(store, "label").head.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def neighbours(store: EmbeddingStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "texts-knn.head"
+    fit_probe(store, "label", recipe=Recipe(heads=["knn"])).head.save(path)
     return path
 
 

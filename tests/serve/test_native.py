@@ -86,6 +86,17 @@ def test_predictions_come_with_neighbours(server: Any, extractor: Extractor, hea
     assert [list(one.neighbours) for one in server.client.predict(vector=vectors)] == [[]] * 3
 
 
+def test_nearest_neighbours_classify_requests(start: Any, extractor: Extractor, neighbours: Any) -> None:
+    opened = Head.open(neighbours)
+    with start("--head", neighbours) as started:
+        predicted = started.client.predict(QUESTIONS)
+    expected = opened.predict_proba(extractor.embed(QUESTIONS))
+    assert opened.kind == "knn"
+    for one, row in zip(predicted, expected, strict=True):
+        assert one.label == opened.classes[row.argmax()]
+        assert one.probabilities[str(one.label)] == pytest.approx(row.max(), abs=1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_vectors_go_in_and_out_as_bytes(server: Any, extractor: Extractor, dtype: str) -> None:
     binary = "application/octet-stream"

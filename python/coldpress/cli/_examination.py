@@ -18,7 +18,8 @@ GROUPS_SHOWN, MISTAKES_SHOWN = 12, 5
 
 def calibration_line(examined: Examination) -> str:
     """How far confidence and accuracy are apart."""
-    return f"confidence and accuracy differ by {100 * examined.calibration_error:.1f} points on average"
+    after, before = 100 * examined.calibration_error, 100 * examined.calibration_error_before
+    return f"confidence and accuracy differ by {after:.1f} points on average ({before:.1f} before its temperature)"
 
 
 def render_examination(console: Console, result: ProbeResult) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
 from coldpress.cli._examination import calibration_line, render_examination
-from coldpress.cli._format import bar, clip, count, duration, facts, table
+from coldpress.cli._format import bar, clip, count, duration, facts, size, table
 
 if TYPE_CHECKING:
     from coldpress.probes import Candidate, Evaluation, ProbeResult
@@ -30,6 +30,7 @@ class HeadKind(str, Enum):
     RIDGE = "ridge"
     LDA = "lda"
     CENTROID = "centroid"
+    KNN = "knn"
 
 
 def probe(
@@ -183,6 +184,7 @@ def _facts(result: ProbeResult) -> dict[str, object]:
         "calibration": calibration_line(result.examination),
         "majority baseline": f"{evaluation.majority_baseline:.1%} (always answering the most frequent class)",
         "head": f"{result.head.title} ({chosen})",
+        "size": f"{size(result.head.nbytes)}: it keeps the training vectors" if result.head.kind == "knn" else None,
         "features": result.features or None,
         "trained on": f"{count(result.train_items, 'item')} in {duration(result.seconds)}",
         "near duplicates": _leaks(result),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from coldpress.probes.candidates import Candidate
 from coldpress.probes.compare import compare_variants
+from coldpress.probes.curve import CurvePoint
 from coldpress.probes.draw import Drawn, draw_labelled
 from coldpress.probes.evaluate import ClassScore, Evaluation
-from coldpress.probes.examine import CurvePoint, Examination
+from coldpress.probes.examine import Examination
 from coldpress.probes.head import Head
 from coldpress.probes.labels import Labels, is_label_file, read_labels
 from coldpress.probes.probe import fit_probe

@@ -170,17 +170,6 @@ def _centroid(moments: Moments, settings: Settings) -> Array:
 _SOLVERS: dict[str, Callable[[Moments, Settings], Array]] = {"ridge": _ridge, "lda": _lda, "centroid": _centroid}
 
 
-def temperature(logits: Array, codes: Array) -> float:
-    """What to divide logits (N, K) by so that their softmax is calibrated: lowest log loss."""
-    from scipy.optimize import minimize_scalar
-
-    spread = float(np.std(logits)) or 1.0
-    found = minimize_scalar(
-        lambda log: _score(logits / (spread * np.exp(log)), codes)[1], bounds=(-8.0, 8.0), method="bounded"
-    )
-    return float(spread * np.exp(found.x))
-
-
 def estimator(head: str, coef: Array, intercept: Array, classes: Array, setting: float | None) -> Any:
     """The fitted estimator of scikit-learn with these weights."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis

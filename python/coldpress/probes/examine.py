@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
@@ -57,8 +57,9 @@ class Examination:
     balanced_interval, f1, f1_interval
         Mean recall, and mean F1 (macro), over the classes that occur; 95 % intervals by resampling the test items.
     log_loss : float
-    calibration_error : float
-        Mean distance between confidence and accuracy over ten equal bins of confidence, by their items.
+    calibration_error, calibration_error_before : float
+        Mean distance between confidence and accuracy over ten equal bins of confidence, by their items; before the
+        head's temperature too.
     calibration : tuple of Bin
         Rising, empty bins left out.
     mistakes : tuple of Mistake
@@ -76,6 +77,7 @@ class Examination:
     f1_interval: Interval
     log_loss: float
     calibration_error: float
+    calibration_error_before: float
     calibration: tuple[Bin, ...]
     mistakes: tuple[Mistake, ...]
     groups: tuple[GroupScore, ...] = ()
@@ -103,6 +105,7 @@ def examine(
     keys: Sequence[str],
     groups: Array | None = None,
     *,
+    uncalibrated: Array | None = None,
     seed: int = 0,
 ) -> Examination:
     """Look closer at the predictions of N test items.
@@ -113,6 +116,7 @@ def examine(
     probabilities : (N, K), columns as `classes`.
     keys : of the items.
     groups : (N,) text, optional.
+    uncalibrated : (N, K), what they were before calibration; None: the same.
     seed : for resampling.
     """
     position = {label: i for i, label in enumerate(classes)}
@@ -124,6 +128,8 @@ def examine(
     times = (np.bincount(rng.integers(0, N, N), minlength=N) for _ in range(RESAMPLES))
     resampled = _Counts.of(codes, predicted, len(classes), times)
     error, bins = _calibration(confidence, right)
+    raw = probabilities if uncalibrated is None else uncalibrated
+    before = _calibration(raw.max(axis=1), right)[0]
     chances = np.clip(probabilities[np.arange(len(codes)), codes], 1e-12, None)
     examined = Examination(
         balanced_interval=_interval(resampled.balanced),
@@ -131,6 +137,7 @@ def examine(
         f1_interval=_interval(resampled.f1),
         log_loss=float(-np.log(chances).mean()),
         calibration_error=error,
+        calibration_error_before=before,
         calibration=bins,
         mistakes=_mistakes(truth, predicted, confidence, classes, keys),
     )
@@ -222,42 +229,3 @@ def _by_group(right: Array, groups: Array, rng: np.random.Generator) -> dict[str
 def _widest(right: Array, places: Array, items: Array) -> float:
     shares = np.bincount(places, weights=right) / items
     return float(shares.max() - shares.min())
-
-
-Learner = Callable[[Array], float]
-"""Of training items (indices): accuracy on the test part."""
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """Accuracy with so many labels a class: mean and spread (low, high) over draws; `per_class` None means all."""
-
-    per_class: int | None
-    items: int
-    accuracy: float
-    spread: Interval
-
-
-def learning_curve(codes: Array, learn: Learner, *, repeats: int = 5, seed: int = 0) -> tuple[CurvePoint, ...]:
-    """Accuracy over 1, 2, 4, ... labels a class and all; each but the last drawn `repeats` times.
-
-    Parameters
-    ----------
-    codes : (N,), the classes of the training items, from 0 on. A class with fewer items gives all that it has.
-    learn : trains on some of them.
-    """
-    rng = np.random.default_rng(seed)
-    largest, points = int(np.bincount(codes).max()), []
-    for per_class in [2**power for power in range(largest.bit_length()) if 2**power < largest]:
-        drawn = []
-        for _ in range(repeats):
-            order = rng.permutation(len(codes))
-            ranks = np.empty(len(codes), dtype=int)
-            for label in np.unique(codes):
-                members = order[codes[order] == label]
-                ranks[members] = np.arange(len(members))
-            drawn.append(np.flatnonzero(ranks < per_class))
-        scores = [learn(rows) for rows in drawn]
-        points.append(CurvePoint(per_class, len(drawn[0]), float(np.mean(scores)), (min(scores), max(scores))))
-    everything = learn(np.arange(len(codes)))
-    return (*points, CurvePoint(None, len(codes), everything, (everything, everything)))

@@ -18,6 +18,8 @@ F = TypeVar("F", np.float32, np.float64)
 Array = npt.NDArray[Any]
 
 BLOCK_BYTES = 32 << 20  # of float32 per block
+HELD_BYTES = 512 << 20
+"""As stored: so much is read once and kept where it is used several times."""
 
 
 def block_rows(dim: int) -> int:
@@ -70,6 +72,13 @@ class Features:
     def take(self, places: npt.NDArray[Any]) -> Features:
         """Some of them: indices into `rows`, or a mask."""
         return replace(self, rows=self.rows[places])
+
+    def held(self) -> Features:
+        """The same in memory, so that the store is read once; itself where that would be more than `HELD_BYTES`."""
+        if self.matrix.dtype.itemsize * len(self.rows) * self.dim > HELD_BYTES:
+            return self
+        found, rows = np.asarray(self.matrix[self.rows]), self.rows
+        return replace(self, matrix=found, rows=np.arange(len(rows)), name=lambda row: self.name(int(rows[row])))
 
     def read(self, part: slice) -> npt.NDArray[np.float32]:
         """The vectors of ``rows[part]``, (n, D)."""

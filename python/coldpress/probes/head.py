@@ -1,16 +1,8 @@
-"""`Head`: a fitted classifier with the fingerprint of the vectors it understands; saved without pickle.
-
-::
-
-    HEAD/
-      head.safetensors   # the weights, and in its header everything else: one file, replaced by one rename
-      head.json          # the header again, for people and other tools; never read back
-"""
+"""`Head`: a fitted classifier with the fingerprint of the vectors it understands; saved without pickle."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,24 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
-from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError
+from coldpress.errors import ColdpressError, FingerprintMismatch
 from coldpress.probes import heads
+from coldpress.probes.calibrate import softmax
 from coldpress.probes.evaluate import Label
 from coldpress.probes.features import block_rows, checked
-from coldpress.store.files import write_atomically
+from coldpress.probes.head_files import damaged, read_head, write_head
 from coldpress.store.projection import Projection
 from coldpress.types import Fingerprint
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
 
-FORMAT = "coldpress-head"
-VERSION = 3
-WEIGHTS = "head.safetensors"
-DESCRIPTION = "head.json"
 _PROJECTION = "projection."
 
 Weights = npt.NDArray[np.float64]
@@ -43,20 +30,21 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A fitted linear classifier over the vectors of one space.
+    """A fitted classifier over the vectors of one space.
 
     Attributes
     ----------
-    coef : ndarray, shape (K, D) or (1, D) for two classes, float64
-        Of ``centroid`` the mean of each class, (K, D).
-    intercept : ndarray, shape (K,) or (1,), float64
+    tensors : mapping of str to ndarray
+        What it has learned: ``coef`` (K, D) and ``intercept`` (K,) float64, of two classes (1, D) and (1,) but for
+        ``centroid``, whose coef are the means; of ``knn`` all training ``vectors`` (N, D), float16 if they were stored
+        so, else float32, mapped from the file once it has been opened, and their classes ``codes`` (N,).
     classes : tuple of str or of int, length K
         Sorted, as scikit-learn keeps them.
-    kind : {"logistic", "ridge", "lda", "centroid"}
+    kind : {"logistic", "ridge", "lda", "centroid", "knn"}
     setting : float or None
-        The regularisation it was trained with: C, alpha, shrinkage; None for ``centroid``.
-    temperature : float or None
-        What scores are divided by before their softmax, where scikit-learn's estimator knows no probabilities.
+        What it was trained with: C, alpha, shrinkage, k; None for ``centroid``.
+    temperature : float
+        What scores are divided by before their softmax, chosen on rows held out in cross-validation.
     output : str or None
         Of the vectors it was trained on, where they have several; None for the first.
     fingerprint : Fingerprint
@@ -77,20 +65,31 @@ class Head:
     >>> head.predict(extractor.embed(["a.jpg"]))     # doctest: +SKIP
     """
 
-    coef: Weights
-    intercept: Weights
+    tensors: Mapping[str, npt.NDArray[Any]]
     classes: tuple[Label, ...]
     kind: str
     setting: float | None
     fingerprint: Fingerprint
     model: str
-    temperature: float | None = None
+    temperature: float = 1.0
     output: str | None = None
     mean: Weights | None = None
     scale: Weights | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
     projection: Projection | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def coef(self) -> Weights:
+        """Weights of a linear head; raises ColdpressError for ``knn``."""
+        if self.kind == "knn":
+            raise ColdpressError("nearest neighbours have no coefficients: take tensors['vectors']")
+        return self.tensors["coef"]
+
+    @property
+    def intercept(self) -> Weights:
+        """Intercepts of a linear head."""
+        return self.tensors["intercept"]
 
     @property
     def title(self) -> str:
@@ -100,23 +99,20 @@ class Head:
     @property
     def dim(self) -> int:
         """Width D of the vectors."""
-        return int(self.coef.shape[1])
+        return int(self.tensors["vectors" if self.kind == "knn" else "coef"].shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes on disk, and in memory when it is used."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     @cached_property
     def estimator(self) -> Any:
-        """The fitted scikit-learn estimator: a LogisticRegression, RidgeClassifier, LinearDiscriminantAnalysis or
-        NearestCentroid, or a Pipeline with a StandardScaler before it.
+        """The fitted scikit-learn estimator: a LogisticRegression, RidgeClassifier, LinearDiscriminantAnalysis,
+        NearestCentroid or KNeighborsClassifier, or a Pipeline with a StandardScaler before it. It predicts the same
+        classes; its probabilities, where it has any, are those before calibration.
         """
-        from sklearn.pipeline import Pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        classifier = heads.estimator(self.kind, self.coef, self.intercept, np.asarray(self.classes), self.setting)
-        if self.mean is None or self.scale is None:
-            return classifier
-        scaler = StandardScaler()
-        scaler.mean_, scaler.scale_, scaler.var_ = self.mean, self.scale, self.scale**2
-        scaler.n_features_in_ = self.dim
-        return Pipeline([("scale", scaler), ("classifier", classifier)])
+        return heads.estimator(self.kind, self.setting, self.tensors, np.asarray(self.classes), self.mean, self.scale)
 
     def predict(self, vectors: npt.ArrayLike | EmbeddingStore) -> npt.NDArray[Any]:
         """The most probable class of each vector.
@@ -137,23 +133,22 @@ class Head:
         ColdpressError
             Wrong shape or width; NaN or Inf among the values.
         """
-        predictions = [self.estimator.predict(block) for block in self._blocks(vectors)]
-        return np.concatenate([np.asarray(self.classes)[:0], *predictions])
+        classes = np.asarray(self.classes)
+        found = [classes[self._scores(block).argmax(axis=1)] for block in self._blocks(vectors)]
+        return np.concatenate([classes[:0], *found])
 
     def predict_proba(self, vectors: npt.ArrayLike | EmbeddingStore) -> npt.NDArray[np.float64]:
         """Probability of each class, (N, K) float64, columns as in `classes`. Arguments and errors as in `predict`."""
-        probabilities = [self._probabilities(block) for block in self._blocks(vectors)]
-        return np.concatenate([np.empty((0, len(self.classes))), *probabilities])
+        return softmax(self.logits(vectors))
 
-    def _probabilities(self, block: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        if self.temperature is None:
-            return np.asarray(self.estimator.predict_proba(block))
-        from scipy.special import softmax
+    def logits(self, vectors: npt.ArrayLike | EmbeddingStore) -> npt.NDArray[np.float64]:
+        """What the probabilities are the softmax of, (N, K) float64. Arguments and errors as in `predict`."""
+        found = [self._scores(block) / self.temperature for block in self._blocks(vectors)]
+        return np.concatenate([np.empty((0, len(self.classes))), *found])
 
-        X = block.astype(np.float64)
-        if self.mean is not None and self.scale is not None:
-            X = (X - self.mean) / self.scale
-        return np.asarray(softmax(heads.scores(self.kind, self.coef, self.intercept, X) / self.temperature, axis=1))
+    @cached_property
+    def _scores(self) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]:
+        return heads.scorer(self.kind, self.setting, self.tensors, len(self.classes), self.mean, self.scale)
 
     def _blocks(self, vectors: npt.ArrayLike | EmbeddingStore) -> Iterator[npt.NDArray[np.float32]]:
         given: Any = vectors
@@ -191,8 +186,6 @@ class Head:
             The directory cannot be written.
         """
         header = {
-            "format": FORMAT,
-            "version": VERSION,
             "classes": list(self.classes),
             "dim": self.dim,
             "kind": self.kind,
@@ -205,19 +198,12 @@ class Head:
             "fingerprint": dict(self.fingerprint.fields),
             "report": dict(self.report),
         }
-        tensors: dict[str, npt.NDArray[Any]] = {"coef": self.coef, "intercept": self.intercept}
+        arrays = dict(self.tensors)
         if self.mean is not None and self.scale is not None:
-            tensors |= {"mean": self.mean, "scale": self.scale}
+            arrays |= {"mean": self.mean, "scale": self.scale}
         if self.projection is not None:
-            tensors |= {f"{_PROJECTION}{name}": matrix for name, matrix in self.projection.components.items()}
-        text = json.dumps(header, indent=2, sort_keys=True)
-        target = Path(directory)
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            write_atomically(target / WEIGHTS, safetensors.numpy.save(tensors, metadata={"coldpress": text}))
-            write_atomically(target / DESCRIPTION, (text + "\n").encode())
-        except OSError as error:
-            raise StoreError(f"cannot save the head to {target}: {error}; choose a writable directory") from error
+            arrays |= {f"{_PROJECTION}{name}": matrix for name, matrix in self.projection.components.items()}
+        write_head(Path(directory), header, arrays)
 
     @classmethod
     def open(cls, directory: str | Path) -> Head:
@@ -228,38 +214,26 @@ class Head:
         StoreError
             `directory` is not a head, is of another format version, or damaged.
         """
-        path = Path(directory) / WEIGHTS
-        if not path.is_file():
-            raise StoreError(f"{directory} is not a head, it has no {WEIGHTS}: make one with coldpress probe")
+        header, arrays = read_head(directory)
         try:
-            with safe_open(path, framework="np") as file:
-                header = json.loads((file.metadata() or {})["coldpress"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            found = (header["format"], header["version"])
-            if found != (FORMAT, VERSION):
-                raise StoreError(
-                    f"{path} has format {found}, expected {(FORMAT, VERSION)}: use the coldpress it is from"
-                )
-            components = {n.removeprefix(_PROJECTION): t for n, t in tensors.items() if n.startswith(_PROJECTION)}
+            components = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_PROJECTION)}
+            components = {name.removeprefix(_PROJECTION): matrix for name, matrix in components.items()}
             head = cls(
-                **{name: tensor for name, tensor in tensors.items() if not name.startswith(_PROJECTION)},
+                mean=arrays.pop("mean", None),
+                scale=arrays.pop("scale", None),
+                tensors=arrays,
                 projection=Projection(components) if components else None,
-                classes=tuple(header["classes"]),
-                kind=header["kind"],
-                setting=header["setting"],
-                temperature=header["temperature"],
-                output=header["output"],
                 fingerprint=Fingerprint(header["fingerprint"]),
-                model=header["model"],
-                description=header["description"],
-                report=header["report"],
+                classes=tuple(header["classes"]),
+                **{name: header[name] for name in _PLAIN},
             )
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is damaged or not a head ({error!r}): train it again") from error
-        rows = 1 if len(head.classes) == 2 and head.kind != "centroid" else len(head.classes)
-        if head.coef.shape != (rows, header["dim"]) or head.intercept.shape != (rows,):
-            raise StoreError(f"{path} has weights {head.coef.shape}, expected {(rows, header['dim'])}: train it again")
+            heads.check(head.kind, head.tensors, len(head.classes), header["dim"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise damaged(directory, repr(error)) from error
         return head
+
+
+_PLAIN = ("kind", "setting", "temperature", "output", "model", "description", "report")
 
 
 def _numbered(start: int, row: int) -> str:

@@ -1,146 +1,104 @@
-"""Which head, with which setting, on which features: compared on the same folds, then fitted."""
+"""What a head of each kind is: the arrays that make it up, the scores these give, and scikit-learn's estimator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from coldpress.errors import ColdpressError
-from coldpress.probes import closed, logistic
-from coldpress.probes.candidates import Candidate, best
+from coldpress.probes import closed, knn, logistic
 from coldpress.probes.features import Features
 
 Array = npt.NDArray[Any]
+Tensors = Mapping[str, Array]
+"""``coef`` (K, D) and ``intercept`` (K,), float64, of two classes (1, D) and (1,) but for ``centroid``; of ``knn``
+``vectors`` (N, D), as they were stored, and ``codes`` (N,) int32, their classes.
+"""
 
-KINDS = ("logistic", *closed.HEADS)
-CALIBRATED_ROWS = 100_000
-"""Out-of-fold scores that a temperature is fitted on, at most."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A fitted head.
-
-    Attributes
-    ----------
-    kind, setting : as of :class:`Candidate`.
-    coef, intercept : (K, D) and (K,), of two classes (1, D) and (1,); but both means of ``centroid``.
-    temperature : what its scores are divided by before their softmax; None where it gives probabilities by itself.
-    features : the name of what it was trained on.
-    candidates : all settings compared.
-    converged : whether the solver reached its tolerance.
-    """
-
-    kind: str
-    setting: float | None
-    coef: Array
-    intercept: Array
-    temperature: float | None
-    features: str
-    candidates: tuple[Candidate, ...]
-    converged: bool
-
-
-def train(
-    sources: Mapping[str, Features],
-    codes: Array,
-    folds: Array,
-    *,
-    columns: int,
-    kinds: Sequence[str] = ("logistic",),
-    C: float | None = None,
-    balanced: bool = False,
-) -> Trained:
-    """Compare heads on features by cross-validation, and fit the best with all rows.
-
-    Parameters
-    ----------
-    sources : what to compare, by name: the same items in each.
-    codes : (N,) int64, their classes, each of the `columns` from 0 on.
-    folds : (N,) int64, in which fold each item is held out.
-    kinds : of `KINDS`.
-    C : of logistic regression; None: all of the path are compared.
-    balanced : weight classes by the inverse of their frequency.
-    """
-    if unknown := sorted(set(kinds) - set(KINDS)):
-        raise ColdpressError(f"there is no head {unknown[0]!r}: expected {', '.join(KINDS)}")
-    if C is not None and tuple(kinds) != ("logistic",):
-        raise ColdpressError("C was given, which logistic regression alone has: leave it out to compare heads")
-    candidates: list[Candidate] = []
-    searches: dict[str, logistic.Search] = {}
-    forms: dict[str, closed.ClosedForms] = {}
-    fixed = C is not None and len(sources) == 1
-    for name, features in sources.items():
-        found: list[Candidate] = []
-        if "logistic" in kinds and not fixed:
-            grid = logistic.C_GRID if C is None else (C,)
-            searches[name] = logistic.search_C(features, codes, folds, columns=columns, balanced=balanced, grid=grid)
-            found += searches[name].candidates
-        if set(kinds) & set(closed.HEADS):
-            forms[name] = closed.ClosedForms.of(features, codes, folds, columns=columns, balanced=balanced)
-            found += [one for kind in kinds if kind in closed.HEADS for one in forms[name].search(kind)]
-        candidates += [replace(one, features=name) for one in found]
-    chosen = best(candidates) if candidates else Candidate("logistic", C, 0.0, 0.0, features=next(iter(sources)))
-    name, temperature, converged = chosen.features, None, True
-    if chosen.head == "logistic":
-        start = searches[name].start if name in searches and chosen.setting == searches[name].C else None
-        coef, intercept, converged = logistic.fit(
-            sources[name], codes, float(chosen.setting or 0), columns=columns, balanced=balanced, start=start
-        )
-    else:
-        coef, intercept = forms[name].fit(chosen.head, chosen.setting)
-        if chosen.head != "lda":
-            temperature = _temperature(forms[name], chosen)
-    return Trained(chosen.head, chosen.setting, coef, intercept, temperature, name, tuple(candidates), converged)
-
-
-def refit(
-    kind: str, setting: float | None, features: Features, codes: Array, *, columns: int, balanced: bool
-) -> tuple[Array, Array]:
-    """Weights and intercepts of a head of known setting on other items, each class among them."""
-    if kind == "logistic":
-        return logistic.fit(features, codes, float(setting or 0), columns=columns, balanced=balanced)[:2]
-    once = np.zeros(len(codes), dtype=np.int64)
-    return closed.ClosedForms.of(features, codes, once, columns=columns, balanced=balanced).fit(kind, setting)
-
-
-def _temperature(forms: closed.ClosedForms, chosen: Candidate) -> float:
-    rows = np.arange(len(forms.codes))
-    if len(rows) > CALIBRATED_ROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, CALIBRATED_ROWS, replace=False))
-    some = replace(forms, features=forms.features.take(rows), codes=forms.codes[rows], folds=forms.folds[rows])
-    return closed.temperature(some.held_out(chosen.head, chosen.setting), some.codes)
-
-
-def estimator(kind: str, coef: Array, intercept: Array, classes: Array, setting: float | None) -> Any:
-    """The fitted estimator of scikit-learn."""
-    if kind == "logistic":
-        return logistic.estimator(coef, intercept, classes, float(setting or 0))
-    return closed.estimator(kind, coef, intercept, classes, setting)
-
-
-def scores(kind: str, coef: Array, intercept: Array, X: Array) -> Array:
-    """The scores (N, K) of each class, of which the highest is predicted."""
-    found = X @ coef.T
-    if kind == "centroid":
-        return np.asarray(found - 0.5 * (coef**2).sum(axis=1))
-    found = found + intercept
-    return np.hstack([-found, found]) if found.shape[1] == 1 else np.asarray(found)
-
-
+KINDS = ("logistic", *closed.HEADS, "knn")
 NAMES = {
     "logistic": "logistic regression",
     "ridge": "ridge classifier",
     "lda": "linear discriminants",
     "centroid": "nearest centroid",
+    "knn": "nearest neighbours",
 }
-SETTINGS = {"logistic": "C", "ridge": "alpha", "lda": "shrinkage"}
+SETTINGS = {"logistic": "C", "ridge": "alpha", "lda": "shrinkage", "knn": "k"}
 
 
 def described(kind: str, setting: float | None) -> str:
     """``logistic regression, C = 1``."""
     return NAMES[kind] if setting is None else f"{NAMES[kind]}, {SETTINGS[kind]} = {setting:.3g}"
+
+
+def linear(coef: Array, intercept: Array) -> Tensors:
+    """Of a linear head."""
+    return {"coef": np.asarray(coef, np.float64), "intercept": np.asarray(intercept, np.float64)}
+
+
+def neighbours(features: Features, codes: Array) -> Tensors:
+    """Of ``knn``: the vectors that the features are made of, before they are moved and scaled."""
+    vectors = np.asarray(features.matrix[features.rows])
+    dtype = np.float16 if vectors.dtype == np.float16 else np.float32
+    return {"vectors": vectors.astype(dtype), "codes": np.asarray(codes, np.int32)}
+
+
+def check(kind: str, tensors: Tensors, columns: int, dim: int) -> None:
+    """Refuse arrays that are not those of a head of `columns` classes; raises ValueError."""
+    if kind == "knn":
+        fits = tensors["vectors"].shape == (len(tensors["codes"]), dim)
+        if not (fits and tensors["codes"].min() >= 0 and tensors["codes"].max() < columns):
+            raise ValueError(f"{tensors['vectors'].shape} vectors and {tensors['codes'].shape} classes")
+        return
+    rows = 1 if columns == 2 and kind != "centroid" else columns
+    if tensors["coef"].shape != (rows, dim) or tensors["intercept"].shape != (rows,):
+        raise ValueError(f"weights {tensors['coef'].shape}, expected {(rows, dim)}")
+
+
+def scaled(vectors: Array, mean: Array | None, scale: Array | None) -> Features:
+    """Vectors (N, D) as the head takes them."""
+    return Features(vectors, np.arange(len(vectors)), lambda row: f"vector {row}", mean, scale)
+
+
+def scorer(
+    kind: str, setting: float | None, tensors: Tensors, columns: int, mean: Array | None, scale: Array | None
+) -> Callable[[Array], Array]:
+    """What makes scores (N, K) float64 of vectors (N, D) float32: the highest is the class that is predicted."""
+    if kind != "knn":
+        return lambda X: spread(
+            kind, scaled(X, mean, scale).array(np.float64) @ tensors["coef"].T + tensors["intercept"]
+        )
+    voters = knn.Neighbours(scaled(tensors["vectors"], mean, scale), tensors["codes"], columns)
+    k = min(int(setting or 1), len(tensors["codes"]))
+    return lambda X: knn.logits_of(voters.shares(scaled(X, mean, scale).array(np.float32), (k,))[0], k)
+
+
+def spread(kind: str, found: Array) -> Array:
+    """Decisions (N, K), or (N, 1) of two classes, as scores (N, K)."""
+    if found.shape[1] > 1:
+        return found
+    return np.hstack([-found if kind == "ridge" else np.zeros_like(found), found])
+
+
+def estimator(
+    kind: str, setting: float | None, tensors: Tensors, classes: Array, mean: Array | None, scale: Array | None
+) -> Any:
+    """The fitted estimator of scikit-learn, with a StandardScaler before it where the features were scaled."""
+    if kind == "knn":
+        vectors = scaled(tensors["vectors"], mean, scale).array(np.float32)
+        fitted: Any = knn.estimator(vectors, classes[tensors["codes"]], int(setting or 1))
+    elif kind == "logistic":
+        fitted = logistic.estimator(tensors["coef"], tensors["intercept"], classes, float(setting or 0))
+    else:
+        fitted = closed.estimator(kind, tensors["coef"], tensors["intercept"], classes, setting)
+    if mean is None or scale is None:
+        return fitted
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler()
+    scaler.mean_, scaler.scale_, scaler.var_ = mean, scale, scale**2
+    scaler.n_features_in_ = len(mean)
+    return Pipeline([("scale", scaler), ("classifier", fitted)])

@@ -73,7 +73,7 @@ class Neighbours:
     def shares(self, queries: Array, ks: Sequence[int], *, fold: int = -1) -> Array:
         """Of the votes for each class, (len(ks), Q, K) float64: they add up to 1."""
         cosines, places = self.nearest(queries, max(ks), fold=fold)
-        weights = np.exp((cosines.astype(np.float64) - 1) / TEMPERATURE)
+        weights = weights_of(1 - cosines.astype(np.float64))
         cells = np.arange(len(queries))[:, None] * self.columns + self.codes[places]
         found = np.empty((len(ks), len(queries), self.columns))
         for votes, k in zip(found, ks, strict=True):
@@ -145,6 +145,19 @@ def _unlocked(keys: Array) -> tuple[Array, Array]:
     """The cosines and the places."""
     rising = (keys >> 32).astype(np.int32)
     return (rising ^ ((rising >> 31) & 0x7FFFFFFF)).view(np.float32), 0xFFFFFFFF - (keys & 0xFFFFFFFF)
+
+
+def weights_of(distances: Array) -> Array:
+    """Of votes at cosine distances, 1 at distance 0."""
+    return np.asarray(np.exp(-distances / TEMPERATURE))
+
+
+def estimator(vectors: Array, labels: Array, k: int) -> Any:
+    """The KNeighborsClassifier of scikit-learn that votes in the same way."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    k = min(k, len(vectors))
+    return KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weights_of).fit(vectors, labels)
 
 
 def settings(folds: Array) -> tuple[int, ...]:

@@ -24,21 +24,40 @@ C_GRID = tuple(10.0 ** (exponent / 4) for exponent in range(-24, 21))
 """From 1e-6 to 1e5: the 45 values of the linear probes of CLIP, DINO and DINOv2."""
 SEARCH_TOLERANCE = 2e-5
 """Of the loss: accuracies in cross-validation then differ from those at the minimum by 0.001 at most."""
+WARM_TOLERANCE = 1e-3
+"""Of the loss, where it is only on the way."""
 ROUGH_TOLERANCE, FIT_TOLERANCE = 1e-9, 1e-10
 """Of the loss, in float32 and then in float64. Rows that are too many for the latter keep the former."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Search:
-    """The values of C compared, rising, and the weights (D + 1, K) from which to fit with the best."""
+    """The values of C compared, rising; of the best the weights (A, D + 1, K) of every fold, for centred vectors."""
 
     candidates: tuple[Candidate, ...]
-    start: torch.Tensor
+    V: torch.Tensor
+    mean: Array
 
     @property
     def C(self) -> float:  # noqa: N802
         """The best value."""
         return float(best(self.candidates).setting or 0.0)
+
+    @property
+    def start(self) -> torch.Tensor:
+        """Weights (D + 1, K) from which to fit with the best."""
+        return self.V.mean(0)
+
+    def held_out(self, features: Features, folds: Array) -> Array:
+        """Decisions (n, K) for some of the rows, each by the weights of the fold (n,) that has not seen it."""
+        found = np.empty((len(features), self.V.shape[2]))
+        weights = self.V.double().numpy()
+        for part, block in features.blocks():
+            for fold in np.unique(folds[part]).tolist():
+                inside = np.flatnonzero(folds[part] == fold)
+                W, b = weights[fold, :-1], weights[fold, -1]
+                found[part.start + inside] = block[inside] @ W + (b - self.mean @ W)
+        return found
 
 
 def search_C(  # noqa: N802 (C is scikit-learn's name)
@@ -49,6 +68,7 @@ def search_C(  # noqa: N802 (C is scikit-learn's name)
     columns: int,
     balanced: bool = False,
     grid: Sequence[float] = C_GRID,
+    warm: Sequence[float] = (),
 ) -> Search:
     """Compare the values of a geometric `grid` by cross-validation.
 
@@ -59,20 +79,29 @@ def search_C(  # noqa: N802 (C is scikit-learn's name)
     folds : (N,) int, the part in which a row is held out.
     columns : K or L.
     balanced : weight classes by the inverse of their frequency.
+    warm : values of C before those of the grid, on the way to them and not compared.
     """
     parts = int(folds.max()) + 1
     trained = (folds[:, None] != np.arange(parts)).astype(np.float64)
     weights = trained * np.stack([class_weights(targets, columns, trained[:, f], balanced) for f in range(parts)], 1)
     candidates: list[Candidate] = []
-    start = torch.empty(0)
-    with _path(_centred(features)[0], targets, columns, weights, folds) as path:
-        for point in path.follow(grid, SEARCH_TOLERANCE):
+    chosen, (centred, mean) = torch.empty(0), _centred(features)
+    with _path(centred, targets, columns, weights, folds) as path:
+        start = None
+        for point in path.follow(warm, WARM_TOLERANCE):
+            start = point.V
+        for point in path.follow(grid, SEARCH_TOLERANCE, start):
             rows, losses, right, positive = point.held_out.numpy().T
             scores = 2 * right / np.maximum(positive, 1) if targets.ndim == 2 else right / rows
             candidates.append(candidate("logistic", point.C, scores, losses / rows))
             if best(candidates) is candidates[-1]:
-                start = point.V.mean(0)
-    return Search(tuple(candidates), start)
+                chosen = point.V
+    return Search(tuple(candidates), chosen, mean)
+
+
+def on_the_way(C: float) -> tuple[float, ...]:
+    """Smaller values, from which one warm start leads to the next and to C."""
+    return tuple(C * 10.0**power for power in (-4, -3, -2, -1))
 
 
 def fit(
@@ -94,7 +123,7 @@ def fit(
     nobody = np.full(len(features), -1)
     with _path(centred, targets, columns, weights, nobody) as path:
         if V is None:
-            for point in path.follow([C * 10.0**power for power in (-4, -3, -2, -1)], 1e-3):
+            for point in path.follow(on_the_way(C), WARM_TOLERANCE):
                 V = point.V
         point = next(path.follow([C], ROUGH_TOLERANCE, V))
     exact = 8 * len(features) * features.dim <= KEPT_BYTES // 2

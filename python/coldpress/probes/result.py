@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from coldpress.errors import ColdpressError
 from coldpress.probes.candidates import Candidate
+from coldpress.probes.curve import CurvePoint
 from coldpress.probes.evaluate import Evaluation
-from coldpress.probes.examine import CurvePoint, Examination, plain
+from coldpress.probes.examine import Examination, plain
 from coldpress.probes.head import Head
 
 logger = logging.getLogger(__name__)
@@ -24,8 +25,9 @@ class Recipe:
 
     Attributes
     ----------
-    heads : of ``logistic``, ``ridge``, ``lda`` and ``centroid``: the best in cross-validation is taken, by accuracy
-        and, on a tie, log loss. Folds are stratified, five where classes are large enough.
+    heads : of ``logistic``, ``ridge``, ``lda``, ``centroid`` and ``knn``: the best in cross-validation is taken, by
+        accuracy and, on a tie, log loss. Folds are stratified, five where classes are large enough. Empty:
+        ``logistic``.
     outputs : of the store, to compare in the same way, or ``all``; empty for its first.
     C : inverse strength of logistic regression. None: chosen among 45 values from 1e-6 to 1e5.
     balanced : weight classes by the inverse of their frequency.
@@ -35,7 +37,7 @@ class Recipe:
     seed : for the split and the folds.
     """
 
-    heads: Sequence[str] = ("logistic",)
+    heads: Sequence[str] = ()
     outputs: Sequence[str] = ()
     C: float | None = None
     balanced: bool = False
@@ -50,20 +52,14 @@ class Recipe:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
-    """A trained head and how far to trust it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """How a head came about, whatever it predicts.
 
     Attributes
     ----------
     head : Head
-        Trained on the training part alone, so that `evaluation` is about exactly this head.
-    evaluation : Evaluation
-        On the test part.
-    examination : Examination
-        A closer look at the same predictions.
-    curve : tuple of CurvePoint
-        Accuracy over labels a class; empty where it was not asked for.
+        Trained on the training part alone, so that what is said of the test part is about exactly this head.
     leaks : tuple of (key, key, cosine)
         Test items with a near duplicate in the training part, that item, and how close their vectors are.
     leaks_dropped : bool
@@ -87,9 +83,6 @@ class ProbeResult:
     """
 
     head: Head
-    evaluation: Evaluation
-    examination: Examination
-    curve: tuple[CurvePoint, ...]
     leaks: tuple[tuple[str, str, float], ...]
     leaks_dropped: bool
     candidates: tuple[Candidate, ...]
@@ -103,34 +96,52 @@ class ProbeResult:
     seed: int
     seconds: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the weights, as plain JSON values."""
+    def conditions_json(self) -> dict[str, Any]:
+        """All of the above but the arrays of the head, as plain JSON values."""
+        plain_values = {entry.name: getattr(self, entry.name) for entry in fields(Conditions) if entry.name != "head"}
         return {
+            **plain(plain_values),
+            "candidates": [asdict(candidate) for candidate in self.candidates],
             "classes": list(self.head.classes),
             "model": self.head.model,
             "fingerprint": self.head.fingerprint.digest,
             "standardize": self.head.mean is not None,
-            "evaluation": self.evaluation.to_json(),
-            "examination": self.examination.to_json(),
-            "leaks": [list(pair) for pair in self.leaks],
-            "leaks_dropped": self.leaks_dropped,
-            "curve": plain(self.curve),
             "head_kind": self.head.kind,
             "setting": self.head.setting,
-            "features": self.features,
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-            "train_items": self.train_items,
-            "test_items": self.test_items,
-            "missing_labels": self.missing_labels,
-            "unknown_keys": self.unknown_keys,
-            "shared_content": self.shared_content,
-            "converged": self.converged,
-            "seed": self.seed,
-            "seconds": self.seconds,
+            "temperature": self.head.temperature,
+            "head_bytes": self.head.nbytes,
         }
 
 
-def warn(result: ProbeResult) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult(Conditions):
+    """A trained classifier and how far to trust it.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+        On the test part.
+    examination : Examination
+        A closer look at the same predictions.
+    curve : tuple of CurvePoint
+        Accuracy over labels a class; empty where it was not asked for.
+    """
+
+    evaluation: Evaluation
+    examination: Examination
+    curve: tuple[CurvePoint, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the weights, as plain JSON values."""
+        return {
+            **self.conditions_json(),
+            "evaluation": self.evaluation.to_json(),
+            "examination": self.examination.to_json(),
+            "curve": plain(self.curve),
+        }
+
+
+def warn(result: Conditions) -> None:
     """Log what should not be overlooked."""
     if result.missing_labels:
         logger.warning("%d rows have no label and were skipped", result.missing_labels)
@@ -138,7 +149,7 @@ def warn(result: ProbeResult) -> None:
         logger.warning("%d labels name keys that are not in the store", result.unknown_keys)
     if result.shared_content:
         logger.warning(
-            "%d of %d test items have the same content as a training item: the accuracy is too optimistic",
+            "%d of %d test items have the same content as a training item: the result is too optimistic",
             result.shared_content,
             result.test_items,
         )
