@@ -31,7 +31,7 @@ def temperature(logits: Array, codes: Array) -> float:
 
 def temperature_of_answers(logits: Array, answers: Array) -> float:
     """Of the lowest log loss of ``sigmoid(logits / T)`` for answers (N, L) of 0 and 1; as :func:`temperature`."""
-    given = (answers * len(answers) + 0.5) / (len(answers) + 1)
+    given = (answers * float(len(answers)) + 0.5) / (len(answers) + 1)
 
     def loss(scaled: Array) -> float:
         return float((np.logaddexp(0, scaled) - given * scaled).mean())
@@ -48,6 +48,11 @@ def log_softmax(logits: Array) -> Array:
 def softmax(logits: Array) -> Array:
     """Over the last axis."""
     return np.asarray(np.exp(log_softmax(logits)))
+
+
+def sigmoid(logits: Array) -> Array:
+    """Of each."""
+    return np.asarray(np.exp(-np.logaddexp(0, -logits)))
 
 
 def _lowest(loss: Callable[[Array], float], logits: Array) -> float:

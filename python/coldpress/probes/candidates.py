@@ -17,9 +17,9 @@ class Candidate:
     Attributes
     ----------
     head : its kind.
-    setting : C of ``logistic``, alpha of ``ridge``, shrinkage of ``lda``; None of ``centroid``.
-    score, score_std : accuracy of classes, F1 over all decisions of several labels an item.
-    loss : log loss; None where the head gives no probabilities.
+    setting : C of ``logistic``, alpha of ``ridge``, shrinkage of ``lda``, k of ``knn``; None of ``centroid``.
+    score, score_std : accuracy of classes, R^2 of numbers, F1 over all decisions of several labels an item.
+    loss : log loss, of numbers the mean squared error; None where the head gives no probabilities.
     features : what it was trained on, where several were compared.
     """
 

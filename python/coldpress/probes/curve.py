@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from coldpress.probes.examine import Interval
+from coldpress.probes.resample import Interval
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy.typing as npt
 
 from coldpress.errors import ColdpressError
-from coldpress.probes.labels import FILE_SUFFIXES, as_array, is_label_file, is_missing, read_label_file
+from coldpress.probes.label_files import FILE_SUFFIXES, is_label_file
+from coldpress.probes.label_values import as_array, is_missing
+from coldpress.probes.labels import read_label_file
 from coldpress.types import Failed, Item
 
 

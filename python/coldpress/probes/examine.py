@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from coldpress.probes.evaluate import Label, wilson_interval
+from coldpress.probes.resample import RESAMPLES, Interval, interval, resamples
 
 Array = npt.NDArray[Any]
-Interval = tuple[float, float]
-
-RESAMPLES = 1000
 BINS = 10
 MISTAKES = 20
 
@@ -124,17 +122,15 @@ def examine(
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right, rng = predicted == codes, np.random.default_rng(seed)
     observed = _Counts.of(codes, predicted, len(classes), np.ones((1, len(codes)), dtype=np.int64))
-    N = len(codes)
-    times = (np.bincount(rng.integers(0, N, N), minlength=N) for _ in range(RESAMPLES))
-    resampled = _Counts.of(codes, predicted, len(classes), times)
+    resampled = _Counts.of(codes, predicted, len(classes), resamples(len(codes), rng))
     error, bins = _calibration(confidence, right)
     raw = probabilities if uncalibrated is None else uncalibrated
     before = _calibration(raw.max(axis=1), right)[0]
     chances = np.clip(probabilities[np.arange(len(codes)), codes], 1e-12, None)
     examined = Examination(
-        balanced_interval=_interval(resampled.balanced),
+        balanced_interval=interval(resampled.balanced),
         f1=float(observed.f1[0]),
-        f1_interval=_interval(resampled.f1),
+        f1_interval=interval(resampled.f1),
         log_loss=float(-np.log(chances).mean()),
         calibration_error=error,
         calibration_error_before=before,
@@ -181,11 +177,6 @@ class _Counts:
         return np.asarray((values * occurs).sum(axis=1) / np.maximum(occurs.sum(axis=1), 1))
 
 
-def _interval(values: Array) -> Interval:
-    low, high = np.quantile(values, (0.025, 0.975))
-    return float(low), float(high)
-
-
 def _calibration(confidence: Array, right: Array) -> tuple[float, tuple[Bin, ...]]:
     places = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins = []
@@ -221,7 +212,7 @@ def _by_group(right: Array, groups: Array, rng: np.random.Generator) -> dict[str
     return {
         "groups": tuple(scores),
         "gap": scores[-1].accuracy - scores[0].accuracy,
-        "gap_interval": _interval(best - worst),
+        "gap_interval": interval(best - worst),
         "gap_by_chance": float(np.quantile(dealt, 0.95)),
     }
 

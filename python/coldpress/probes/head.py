@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
 from coldpress.probes import heads
-from coldpress.probes.calibrate import softmax
+from coldpress.probes.calibrate import sigmoid, softmax
 from coldpress.probes.evaluate import Label
 from coldpress.probes.features import block_rows, checked
 from coldpress.probes.head_files import damaged, read_head, write_head
+from coldpress.probes.label_values import Task
 from coldpress.store.projection import Projection
 from coldpress.types import Fingerprint
 
@@ -30,7 +31,7 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A fitted classifier over the vectors of one space.
+    """What has been learned from labelled vectors of one space.
 
     Attributes
     ----------
@@ -39,7 +40,9 @@ class Head:
         ``centroid``, whose coef are the means; of ``knn`` all training ``vectors`` (N, D), float16 if they were stored
         so, else float32, mapped from the file once it has been opened, and their classes ``codes`` (N,).
     classes : tuple of str or of int, length K
-        Sorted, as scikit-learn keeps them.
+        Sorted, as scikit-learn keeps them; of ``multilabel`` the labels, of ``regress`` none, with K = 1.
+    task : {"classify", "regress", "multilabel"}
+        One class an item, a number, or any of several labels.
     kind : {"logistic", "ridge", "lda", "centroid", "knn"}
     setting : float or None
         What it was trained with: C, alpha, shrinkage, k; None for ``centroid``.
@@ -69,6 +72,7 @@ class Head:
     classes: tuple[Label, ...]
     kind: str
     setting: float | None
+    task: Task
     fingerprint: Fingerprint
     model: str
     temperature: float = 1.0
@@ -94,7 +98,12 @@ class Head:
     @property
     def title(self) -> str:
         """What it is, for people."""
-        return heads.described(self.kind, self.setting)
+        return heads.described(self.kind, self.setting, self.task)
+
+    @property
+    def columns(self) -> int:
+        """K: classes, labels, or 1."""
+        return 1 if self.task == "regress" else len(self.classes)
 
     @property
     def dim(self) -> int:
@@ -109,13 +118,14 @@ class Head:
     @cached_property
     def estimator(self) -> Any:
         """The fitted scikit-learn estimator: a LogisticRegression, RidgeClassifier, LinearDiscriminantAnalysis,
-        NearestCentroid or KNeighborsClassifier, or a Pipeline with a StandardScaler before it. It predicts the same
-        classes; its probabilities, where it has any, are those before calibration.
+        NearestCentroid, KNeighborsClassifier, Ridge or OneVsRestClassifier, or a Pipeline with a StandardScaler before
+        it. It predicts the same; its probabilities, where it has any, are those before calibration.
         """
-        return heads.estimator(self.kind, self.setting, self.tensors, np.asarray(self.classes), self.mean, self.scale)
+        classes = np.asarray(self.classes)
+        return heads.estimator(self.task, self.kind, self.setting, self.tensors, classes, self.mean, self.scale)
 
     def predict(self, vectors: npt.ArrayLike | EmbeddingStore) -> npt.NDArray[Any]:
-        """The most probable class of each vector.
+        """The most probable class of each vector; the number; or which labels are more probable than not.
 
         Parameters
         ----------
@@ -124,7 +134,7 @@ class Head:
 
         Returns
         -------
-        ndarray, shape (N,), str or int64
+        ndarray, shape (N,), str or int64; of numbers float64; or, of several labels, shape (N, L), bool
 
         Raises
         ------
@@ -133,22 +143,40 @@ class Head:
         ColdpressError
             Wrong shape or width; NaN or Inf among the values.
         """
-        classes = np.asarray(self.classes)
-        found = [classes[self._scores(block).argmax(axis=1)] for block in self._blocks(vectors)]
-        return np.concatenate([classes[:0], *found])
+        found = [self._answers(self._scores(block)) for block in self._blocks(vectors)]
+        return np.concatenate([self._answers(np.empty((0, self.columns))), *found])
+
+    def _answers(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        if self.task == "regress":
+            return scores[:, 0]
+        if self.task == "multilabel":
+            return np.asarray(scores > 0)
+        return np.asarray(np.asarray(self.classes)[scores.argmax(axis=1)])
 
     def predict_proba(self, vectors: npt.ArrayLike | EmbeddingStore) -> npt.NDArray[np.float64]:
-        """Probability of each class, (N, K) float64, columns as in `classes`. Arguments and errors as in `predict`."""
-        return softmax(self.logits(vectors))
+        """Probability of each class, (N, K) float64, columns as in `classes`. Arguments and errors as in `predict`.
+
+        Of ``multilabel`` each label has its own. A regression has none, and raises ColdpressError.
+        """
+        if self.task == "regress":
+            raise ColdpressError("this head predicts numbers, which have no probabilities: call predict")
+        logits = self.logits(vectors)
+        return sigmoid(logits) if self.task == "multilabel" else softmax(logits)
 
     def logits(self, vectors: npt.ArrayLike | EmbeddingStore) -> npt.NDArray[np.float64]:
-        """What the probabilities are the softmax of, (N, K) float64. Arguments and errors as in `predict`."""
+        """What the probabilities are the softmax of, (N, K) float64; of ``multilabel`` the sigmoid; of ``regress`` the
+        numbers, (N, 1). Arguments and errors as in `predict`.
+        """
         found = [self._scores(block) / self.temperature for block in self._blocks(vectors)]
-        return np.concatenate([np.empty((0, len(self.classes))), *found])
+        return np.concatenate([np.empty((0, self.columns)), *found])
+
+    def _scores(self, block: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        found = self._decide(block)
+        return heads.spread(self.kind, found) if self.task == "classify" else found
 
     @cached_property
-    def _scores(self) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]:
-        return heads.scorer(self.kind, self.setting, self.tensors, len(self.classes), self.mean, self.scale)
+    def _decide(self) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]]:
+        return heads.scorer(self.kind, self.setting, self.tensors, self.columns, self.mean, self.scale)
 
     def _blocks(self, vectors: npt.ArrayLike | EmbeddingStore) -> Iterator[npt.NDArray[np.float32]]:
         given: Any = vectors
@@ -188,6 +216,7 @@ class Head:
         header = {
             "classes": list(self.classes),
             "dim": self.dim,
+            "task": self.task,
             "kind": self.kind,
             "setting": self.setting,
             "temperature": self.temperature,
@@ -227,13 +256,13 @@ class Head:
                 classes=tuple(header["classes"]),
                 **{name: header[name] for name in _PLAIN},
             )
-            heads.check(head.kind, head.tensors, len(head.classes), header["dim"])
+            heads.check(head.task, head.kind, head.tensors, len(head.classes), header["dim"])
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(directory, repr(error)) from error
         return head
 
 
-_PLAIN = ("kind", "setting", "temperature", "output", "model", "description", "report")
+_PLAIN = ("task", "kind", "setting", "temperature", "output", "model", "description", "report")
 
 
 def _numbered(start: int, row: int) -> str:

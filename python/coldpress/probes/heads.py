@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from coldpress.probes import closed, knn, logistic
+from coldpress.probes import closed, knn, logistic, ridge
 from coldpress.probes.features import Features
+from coldpress.probes.label_values import Task
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -28,9 +29,10 @@ NAMES = {
 SETTINGS = {"logistic": "C", "ridge": "alpha", "lda": "shrinkage", "knn": "k"}
 
 
-def described(kind: str, setting: float | None) -> str:
+def described(kind: str, setting: float | None, task: Task = "classify") -> str:
     """``logistic regression, C = 1``."""
-    return NAMES[kind] if setting is None else f"{NAMES[kind]}, {SETTINGS[kind]} = {setting:.3g}"
+    name = "ridge regression" if task == "regress" else NAMES[kind]
+    return name if setting is None else f"{name}, {SETTINGS[kind]} = {setting:.3g}"
 
 
 def linear(coef: Array, intercept: Array) -> Tensors:
@@ -45,14 +47,15 @@ def neighbours(features: Features, codes: Array) -> Tensors:
     return {"vectors": vectors.astype(dtype), "codes": np.asarray(codes, np.int32)}
 
 
-def check(kind: str, tensors: Tensors, columns: int, dim: int) -> None:
+def check(task: Task, kind: str, tensors: Tensors, columns: int, dim: int) -> None:
     """Refuse arrays that are not those of a head of `columns` classes; raises ValueError."""
     if kind == "knn":
         fits = tensors["vectors"].shape == (len(tensors["codes"]), dim)
         if not (fits and tensors["codes"].min() >= 0 and tensors["codes"].max() < columns):
             raise ValueError(f"{tensors['vectors'].shape} vectors and {tensors['codes'].shape} classes")
         return
-    rows = 1 if columns == 2 and kind != "centroid" else columns
+    two = task == "classify" and columns == 2 and kind != "centroid"
+    rows = 1 if two or task == "regress" else columns
     if tensors["coef"].shape != (rows, dim) or tensors["intercept"].shape != (rows,):
         raise ValueError(f"weights {tensors['coef'].shape}, expected {(rows, dim)}")
 
@@ -65,30 +68,38 @@ def scaled(vectors: Array, mean: Array | None, scale: Array | None) -> Features:
 def scorer(
     kind: str, setting: float | None, tensors: Tensors, columns: int, mean: Array | None, scale: Array | None
 ) -> Callable[[Array], Array]:
-    """What makes scores (N, K) float64 of vectors (N, D) float32: the highest is the class that is predicted."""
+    """What makes decisions (N, K) float64 of vectors (N, D) float32; of two classes (N, 1), see :func:`spread`."""
     if kind != "knn":
-        return lambda X: spread(
-            kind, scaled(X, mean, scale).array(np.float64) @ tensors["coef"].T + tensors["intercept"]
-        )
+        return lambda X: scaled(X, mean, scale).array(np.float64) @ tensors["coef"].T + tensors["intercept"]
     voters = knn.Neighbours(scaled(tensors["vectors"], mean, scale), tensors["codes"], columns)
     k = min(int(setting or 1), len(tensors["codes"]))
     return lambda X: knn.logits_of(voters.shares(scaled(X, mean, scale).array(np.float32), (k,))[0], k)
 
 
 def spread(kind: str, found: Array) -> Array:
-    """Decisions (N, K), or (N, 1) of two classes, as scores (N, K)."""
+    """Decisions on classes as scores (N, K): the highest is predicted."""
     if found.shape[1] > 1:
         return found
     return np.hstack([-found if kind == "ridge" else np.zeros_like(found), found])
 
 
 def estimator(
-    kind: str, setting: float | None, tensors: Tensors, classes: Array, mean: Array | None, scale: Array | None
+    task: Task,
+    kind: str,
+    setting: float | None,
+    tensors: Tensors,
+    classes: Array,
+    mean: Array | None,
+    scale: Array | None,
 ) -> Any:
     """The fitted estimator of scikit-learn, with a StandardScaler before it where the features were scaled."""
     if kind == "knn":
         vectors = scaled(tensors["vectors"], mean, scale).array(np.float32)
         fitted: Any = knn.estimator(vectors, classes[tensors["codes"]], int(setting or 1))
+    elif task == "regress":
+        fitted = ridge.estimator(tensors["coef"], tensors["intercept"], float(setting or 0))
+    elif task == "multilabel":
+        fitted = logistic.estimator_of_sets(tensors["coef"], tensors["intercept"], float(setting or 0))
     elif kind == "logistic":
         fitted = logistic.estimator(tensors["coef"], tensors["intercept"], classes, float(setting or 0))
     else:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from numbers import Real
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from coldpress.errors import ColdpressError
+from coldpress.probes.label_files import FILE_SUFFIXES, is_label_file, read_pairs
+from coldpress.probes.label_values import Task, as_array, as_numbers, as_sets, infer_task, is_missing
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
 
 LabelSource = str | Path | Mapping[str, Any] | Sequence[Any] | npt.NDArray[Any]
-FILE_SUFFIXES = (".csv", ".jsonl", ".parquet")
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +28,29 @@ class Labels:
     ----------
     rows : ndarray, shape (N,), int64
         Labelled rows, ascending.
-    values : ndarray, shape (N,)
-        Their labels: all str or all int.
+    values : ndarray, shape (N,) or (N, L)
+        Their labels: all str or all int; numbers, float64; or of several labels an item uint8, 1 where it has one.
     missing : int
         Rows of the store without a label.
     unknown : int
         Labels whose key the store does not hold, for example of items that failed.
+    names : tuple, length L
+        Of several labels an item.
     """
 
     rows: npt.NDArray[np.int64]
     values: npt.NDArray[Any]
     missing: int
     unknown: int
+    names: tuple[str | int, ...] = ()
 
     def take(self, part: npt.NDArray[np.bool_]) -> Labels:
         """Those of a part (N,) of the rows."""
-        return Labels(self.rows[part], self.values[part], self.missing, self.unknown)
+        return replace(self, rows=self.rows[part], values=self.values[part])
 
 
 def read_labels(store: EmbeddingStore, labels: LabelSource) -> Labels:
-    """Find the label of each row of `store`.
+    """Find the class of each row of `store`.
 
     Parameters
     ----------
@@ -73,6 +70,48 @@ def read_labels(store: EmbeddingStore, labels: LabelSource) -> Labels:
     >>> labels = read_labels(store, "label")         # doctest: +SKIP
     >>> labels = read_labels(store, "labels.csv")    # doctest: +SKIP
     """
+    found = _find(store, labels)
+    return found.labels(as_array(found.values, found.origin))
+
+
+def read_numbers(store: EmbeddingStore, labels: LabelSource) -> Labels:
+    """Find the number that each row is labelled with; arguments and errors as of :func:`read_labels`."""
+    found = _find(store, labels)
+    return found.labels(as_numbers(found.values, found.origin))
+
+
+def read_label_sets(store: EmbeddingStore, labels: LabelSource, separator: str | None = None) -> Labels:
+    """Find the labels of each row, of which it may have several or, where it has an empty list, none.
+
+    Arguments and errors as of :func:`read_labels`; labels are lists, the JSON text of lists, or text with a
+    `separator` between them.
+    """
+    found = _find(store, labels)
+    values, names = as_sets(found.values, found.origin, separator)
+    return found.labels(values, names)
+
+
+def task_of(store: EmbeddingStore, labels: LabelSource) -> tuple[Task, str]:
+    """What labels are for, and why: see :func:`infer_task`."""
+    return infer_task(_find(store, labels).values)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Labels as they were given, of the rows that have one."""
+
+    rows: list[int]
+    values: list[Any]
+    origin: str
+    missing: int
+    unknown: int
+
+    def labels(self, values: npt.NDArray[Any], names: tuple[str | int, ...] = ()) -> Labels:
+        """With what they mean."""
+        return Labels(np.asarray(self.rows, dtype=np.int64), values, self.missing, self.unknown, names)
+
+
+def _find(store: EmbeddingStore, labels: LabelSource) -> _Found:
     if isinstance(labels, (str, Path)):
         columns = store.metadata.column_names
         if isinstance(labels, str) and labels in columns:
@@ -82,7 +121,7 @@ def read_labels(store: EmbeddingStore, labels: LabelSource) -> Labels:
                 f"labels {str(labels)!r} is neither a metadata column (there are {', '.join(columns)}) nor a file"
                 f" ending in {', '.join(FILE_SUFFIXES)}: name one of these"
             )
-        return _from_keys(store, _read_file(Path(labels)), str(labels))
+        return _from_keys(store, read_pairs(Path(labels)), str(labels))
     if isinstance(labels, Mapping):
         return _from_keys(store, labels.items(), "the mapping")
     values = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
@@ -93,24 +132,22 @@ def read_labels(store: EmbeddingStore, labels: LabelSource) -> Labels:
     return _from_rows(values, "the labels given")
 
 
-def _from_rows(values: Sequence[Any], origin: str) -> Labels:
+def _from_rows(values: Sequence[Any], origin: str) -> _Found:
     rows = [row for row, value in enumerate(values) if not is_missing(value)]
     if not rows:
         raise ColdpressError(f"{origin} of {len(values)} rows holds no label at all: name another column or a file")
-    array = as_array([values[row] for row in rows], origin)
-    return Labels(np.asarray(rows, dtype=np.int64), array, missing=len(values) - len(rows), unknown=0)
+    return _Found(rows, [values[row] for row in rows], origin, missing=len(values) - len(rows), unknown=0)
 
 
-def _from_keys(store: EmbeddingStore, pairs: Iterable[tuple[Any, Any]], origin: str) -> Labels:
+def _from_keys(store: EmbeddingStore, pairs: Iterable[tuple[Any, Any]], origin: str) -> _Found:
     found = _by_key(pairs, origin)
     keys = [str(key) for key in store.keys]
     rows = [row for row, key in enumerate(keys) if key in found]
     if not rows:
         examples = f"{next(iter(found), 'nothing')!r} there, {keys[0] if keys else 'nothing'!r} in the store"
         raise ColdpressError(f"{origin} labels none of the {len(keys)} keys of the store ({examples}): use its keys")
-    values = as_array([found[keys[row]] for row in rows], origin)
     unknown = len(found.keys() - set(keys))
-    return Labels(np.asarray(rows, dtype=np.int64), values, missing=len(keys) - len(rows), unknown=unknown)
+    return _Found(rows, [found[keys[row]] for row in rows], origin, len(keys) - len(rows), unknown)
 
 
 def _by_key(pairs: Iterable[tuple[Any, Any]], origin: str) -> dict[str, Any]:
@@ -143,68 +180,6 @@ def read_groups(store: EmbeddingStore, column: str, rows: npt.NDArray[np.int64])
     return np.asarray([str(value) for value in store.metadata.column(column).take(rows).to_pylist()], dtype=np.str_)
 
 
-def is_label_file(labels: str | Path) -> bool:
-    """Whether labels come from a file with keys, by its ending, and not from a column."""
-    return Path(labels).suffix.lower() in FILE_SUFFIXES
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value means "no label"."""
-    if isinstance(value, str):
-        return not value
-    # pandas writes a missing value as None, NaN, NaT or <NA>
-    return value is None or str(value) in ("nan", "NaT", "<NA>")
-
-
-def as_array(values: list[Any], origin: str) -> npt.NDArray[Any]:
-    """`values` as one array: int64 where all are whole numbers, else str; `origin` names them in an error."""
-    if all(isinstance(value, str) and _INTEGER.fullmatch(value) for value in values):
-        return np.asarray([int(value) for value in values], dtype=np.int64)
-    if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
-        continuous = next((value for value in values if not float(value).is_integer()), None)
-        if continuous is not None:
-            raise ColdpressError(
-                f"{origin} holds the label {continuous}, expected classes (text or whole numbers): bin them first"
-            )
-        return np.asarray([int(value) for value in values], dtype=np.int64)
-    return np.asarray([str(value) for value in values], dtype=np.str_)
-
-
 def read_label_file(path: Path) -> dict[str, Any]:
     """The label of each key in a ``.csv``, ``.jsonl`` or ``.parquet`` file; raises as :func:`read_labels` does."""
-    return _by_key(_read_file(path), str(path))
-
-
-def _read_file(path: Path) -> list[tuple[Any, Any]]:
-    """(key, label) of every row of a labels file."""
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    try:
-        return readers[path.suffix.lower()](path)
-    except KeyError as error:
-        raise ColdpressError(
-            f"{path} has no column {error}: a labels file has the columns 'key' and 'label'"
-        ) from error
-    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
-        raise ColdpressError(f"labels file {path} cannot be read ({error}): check the path and its format") from error
-
-
-def _read_csv(path: Path) -> list[tuple[Any, Any]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        for column in ("key", "label"):
-            if column not in (reader.fieldnames or ()):
-                raise KeyError(column)
-        return [(row["key"], row["label"]) for row in reader]
-
-
-def _read_jsonl(path: Path) -> list[tuple[Any, Any]]:
-    with path.open(encoding="utf-8-sig") as file:
-        rows = [json.loads(line) for line in file if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("a line is not a JSON object")
-    return [(row["key"], row["label"]) for row in rows]
-
-
-def _read_parquet(path: Path) -> list[tuple[Any, Any]]:
-    table = pq.read_table(path)
-    return list(zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True))
+    return _by_key(read_pairs(path), str(path))

@@ -148,6 +148,21 @@ def estimator(coef: Array, intercept: Array, classes: Array, C: float) -> Any:
     return fitted
 
 
+def estimator_of_sets(coef: Array, intercept: Array, C: float) -> Any:
+    """A OneVsRestClassifier of such regressions, one a label, for indicator matrices (N, L)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.preprocessing import LabelBinarizer
+
+    answers, fitted = np.arange(2), OneVsRestClassifier(LogisticRegression(C=C))
+    fitted.estimators_ = [
+        estimator(coef[label, None], intercept[label, None], answers, C) for label in range(len(coef))
+    ]
+    fitted.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(np.eye(len(coef), dtype=np.int64))
+    fitted.n_features_in_ = coef.shape[1]
+    return fitted
+
+
 def class_weights(targets: Array, columns: int, trained: Array, balanced: bool) -> Array:  # noqa: FBT001
     """The weight (N,) of each row in a training part; `trained` (N,) is 1 in it."""
     if not balanced or targets.ndim == 2:

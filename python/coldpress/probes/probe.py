@@ -100,7 +100,7 @@ def fit_probe(
         balanced=recipe.balanced,
     )
     source = parts.sources[trained.features]
-    head = head_of(source, trained, classes=tuple(classes.tolist()))
+    head = head_of(source, trained, task="classify", classes=tuple(classes.tolist()))
     tested = take_test(parts, source, drop_leaks=drop_leaks, seed=recipe.seed)
     truth, logits = tested.labels.values, head.logits(tested.X)
     result = ProbeResult(

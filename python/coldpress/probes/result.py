@@ -106,6 +106,7 @@ class Conditions:
             "model": self.head.model,
             "fingerprint": self.head.fingerprint.digest,
             "standardize": self.head.mean is not None,
+            "task": self.head.task,
             "head_kind": self.head.kind,
             "setting": self.head.setting,
             "temperature": self.head.temperature,

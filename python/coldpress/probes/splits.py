@@ -50,6 +50,50 @@ def _stratified(labels: Labels, test_size: float, seed: int) -> npt.NDArray[np.b
     return is_test
 
 
+def strata(values: Array) -> npt.NDArray[np.int64]:
+    """Numbers (N,) in up to ten parts of equal size, (N,) from 0 on, so that a split takes some of each."""
+    parts = max(2, min(10, len(values) // 10))
+    found = np.empty(len(values), dtype=np.int64)
+    found[np.argsort(values, kind="stable")] = np.arange(len(values)) * parts // len(values)
+    return found
+
+
+def deal_groups(groups: Array, parts: int, seed: int) -> npt.NDArray[np.int64]:
+    """The part (N,) of each item, the `groups` (N,) whole and the parts about as large."""
+    from sklearn.model_selection import GroupKFold
+
+    count = len(np.unique(groups))
+    if count < 2:
+        raise ColdpressError("all items are of one group, expected two or more: name another column")
+    found = np.empty(len(groups), dtype=np.int64)
+    folds = GroupKFold(min(parts, count), shuffle=True, random_state=seed).split(groups, groups=groups)
+    for part, (_, inside) in enumerate(folds):
+        found[inside] = part
+    return found
+
+
+def deal_labels(answers: Array, shares: Array, seed: int) -> npt.NDArray[np.int64]:
+    """The part (N,) of each item, such that each label of `answers` (N, L) is shared out as the `shares` (P,) say.
+
+    The rarest label goes first, each of its items to the part that lacks it most (Sechidis et al. 2011).
+    """
+    order = np.random.default_rng(seed).permutation(len(answers))
+    lacking, room = np.outer(shares, answers.sum(axis=0)), shares * len(answers)
+    found = np.full(len(answers), -1, dtype=np.int64)
+
+    def give(items: Array, wanted: Array) -> None:
+        for item in items:
+            part = int(np.lexsort((room, wanted))[-1])
+            found[item] = part
+            lacking[part] -= answers[item]
+            room[part] -= 1
+
+    for label in np.argsort(answers.sum(axis=0), kind="stable"):
+        give(order[(found[order] < 0) & (answers[order, label] > 0)], lacking[:, label])
+    give(order[found[order] < 0], room)
+    return found
+
+
 def _grouped(labels: Labels, test_size: float, seed: int, groups: Array) -> npt.NDArray[np.bool_]:
     from sklearn.model_selection import StratifiedGroupKFold
 
