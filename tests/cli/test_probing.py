@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,55 @@ def test_a_column_that_is_not_there_is_named(cli: Cli, store: Path, tmp_path: Pa
     done = cli("probe", store, "--labels", "label", "--out", tmp_path / "head", "--keep-together", "patient")
     assert done.code == 1
     assert "no metadata column 'patient'" in done.err
+
+
+def numbered(texts: Path, path: Path) -> Path:
+    """The texts with how long each is, and which letters it has, as labels."""
+    rows = [json.loads(line) for line in texts.read_text().splitlines()]
+    path.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "key": row["key"],
+                    "text": row["text"],
+                    "length": len(row["text"]) + 0.5,
+                    "words": "|".join(word for word in ("file", "object", "return") if word in row["text"]),
+                }
+            )
+            + "\n"
+            for row in rows
+        )
+    )
+    return path
+
+
+def test_numbers_and_several_labels_are_told_from_classes(cli: Cli, texts: Path, tmp_path: Path) -> None:
+    source, made = numbered(texts, tmp_path / "numbered.jsonl"), tmp_path / "numbered.store"
+    options = ("--model", "all-MiniLM-L6-v2", "--key-column", "key", "--text-column", "text")
+    columns = ("--metadata-column", "length", "--metadata-column", "words")
+    assert cli("embed", source, *options, *columns, "--out", made).code == 0
+
+    done = cli("probe", made, "--labels", "length", "--out", tmp_path / "length.head")
+    assert "numbers (the labels are numbers, and not all are whole: --task says otherwise)" in done.out
+    assert "always the mean" in done.out
+    found = cli("predict", tmp_path / "length.head", made, "--json").json
+    assert all(set(row) == {"key", "prediction"} for row in found["predictions"])
+    shown = cli("predict", tmp_path / "length.head", source, "--key-column", "key", "--text-column", "text")
+    assert "100 numbers from" in shown.out
+    assert "R²" in cli("info", tmp_path / "length.head").out
+
+    command = ("probe", made, "--labels", "words", "--separator", "|", "--out", tmp_path / "words.head")
+    assert "mean average precision" in cli(*command).out
+    found = cli("predict", tmp_path / "words.head", made, "--out", tmp_path / "words.csv", "--json").json
+    assert set(found["counts"]) <= {"file", "object", "return"}
+    assert "mean average precision" in cli("info", tmp_path / "words.head").out
+    again = cli("probe", made, "--labels", tmp_path / "words.csv", "--out", tmp_path / "again.head")
+    assert again.code == 1  # it has the columns of predictions, not of labels
+    assert "no column 'label'" in again.err
+
+    refused = cli("probe", made, "--labels", "length", "--out", tmp_path / "head", "--curve")
+    assert refused.code == 2
+    assert "for classes, and the task is regress" in refused.err
+    refused = cli("serve", "--head", tmp_path / "length.head", "--port", 0)
+    assert refused.code == 1
+    assert "the head is for the task regress" in refused.err

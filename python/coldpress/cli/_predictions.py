@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """One entry per row of the store: its key, the most probable class, and how probable that is."""
+    """One entry per row of the store: its key, what is predicted, and how probable that is.
+
+    Of classes the most probable one; of several labels an item a list of those that are more probable than not, and the
+    probability of the least probable of them, 1 where there is none; of numbers the number, without a probability.
+    """
 
     keys: list[str]
-    labels: list[str | int]
-    probabilities: list[float]
+    labels: list[Any]
+    probabilities: list[float] | None
 
     @classmethod
     def of(cls, head: Head, store: EmbeddingStore) -> Predictions:
@@ -36,19 +40,30 @@ class Predictions:
         FingerprintMismatch
             If the store holds vectors of another space.
         """
+        keys = list(store.keys)
+        if head.task == "regress":
+            return cls(keys, head.predict(store).tolist(), None)
         probabilities = head.predict_proba(store)
+        if head.task == "multilabel":
+            yes = probabilities > 0.5
+            least = np.where(yes, probabilities, 1.0).min(axis=1, initial=1.0)
+            names = [[head.classes[place] for place in np.flatnonzero(row)] for row in yes]
+            return cls(keys, names, least.round(6).tolist())
         best = probabilities.argmax(axis=1) if len(probabilities) else np.empty(0, np.int64)
         highest = np.take_along_axis(probabilities, best[:, None], axis=1)[:, 0]
-        return cls(list(store.keys), [head.classes[i] for i in best], highest.round(6).tolist())
+        return cls(keys, [head.classes[i] for i in best], highest.round(6).tolist())
 
     def to_json(self) -> list[dict[str, Any]]:
         """One object per row."""
+        if self.probabilities is None:
+            return [{"key": key, "prediction": label} for key, label in zip(self.keys, self.labels, strict=True)]
         rows = zip(self.keys, self.labels, self.probabilities, strict=True)
         return [{"key": key, "prediction": label, "probability": p} for key, label, p in rows]
 
     def table(self) -> pa.Table:
         """The same as an Arrow table."""
-        return pa.table({"key": self.keys, "prediction": self.labels, "probability": self.probabilities})
+        probabilities = {} if self.probabilities is None else {"probability": self.probabilities}
+        return pa.table({"key": self.keys, "prediction": self.labels, **probabilities})
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -66,8 +81,16 @@ def _write_jsonl(path: Path, predictions: Predictions) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in predictions.to_json()), encoding="utf-8")
 
 
+def _flat(predictions: Predictions) -> Predictions:
+    """Lists as their JSON text, which is how labels are read again."""
+    import json
+
+    labels = [json.dumps(label) if isinstance(label, list) else label for label in predictions.labels]
+    return replace(predictions, labels=labels)
+
+
 WRITERS: dict[str, Callable[[Path, Predictions], None]] = {
-    ".csv": lambda path, predictions: pyarrow.csv.write_csv(predictions.table(), str(path)),
+    ".csv": lambda path, predictions: pyarrow.csv.write_csv(_flat(predictions).table(), str(path)),
     ".jsonl": _write_jsonl,
     ".parquet": lambda path, predictions: pyarrow.parquet.write_table(predictions.table(), str(path)),
 }

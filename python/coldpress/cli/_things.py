@@ -128,6 +128,7 @@ def describe_head(path: Path) -> Result:
         "description": dict(head.description),
         "dim": head.dim,
         "classes": list(head.classes),
+        "task": head.task,
         "head": head.kind,
         "setting": head.setting,
         "output": head.output,
@@ -136,17 +137,14 @@ def describe_head(path: Path) -> Result:
     }
 
     def render(console: Console) -> None:
-        title(console, "head", path, count(len(head.classes), "class", "classes"))
-        evaluation = head.report.get("evaluation")
-        accuracy = None
-        if evaluation:
-            low, high = evaluation["interval"]
-            accuracy = f"{evaluation['accuracy']:.1%} ({low:.1%} to {high:.1%}) on {count(evaluation['items'], 'item')}"
+        what = {"regress": "numbers", "multilabel": count(len(head.classes), "label")}
+        title(console, "head", path, what.get(head.task, count(len(head.classes), "class", "classes")))
+        name, quality = _quality(head)
         values = {
             "model": _made_by(head),
             "width": head.dim,
-            "classes": listing(head.classes, most=20),
-            "accuracy": accuracy,
+            "classes": listing(head.classes, most=20) or None,
+            name: quality,
             "head": head.title,
             "output": head.output,
         }
@@ -154,6 +152,22 @@ def describe_head(path: Path) -> Result:
         _render_fingerprint(console, head.fingerprint.digest, head.fingerprint.fields)
 
     return Result(data, render)
+
+
+def _quality(head: Head) -> tuple[str, str | None]:
+    """What its report says first of the test part."""
+    measures = {
+        "classify": ("accuracy", "accuracy", "interval"),
+        "regress": ("R²", "r2", "r2_interval"),
+        "multilabel": ("mean average precision", "mean_average_precision", "map_interval"),
+    }
+    name, field, interval = measures[head.task]
+    evaluation = head.report.get("evaluation")
+    if not evaluation:
+        return name, None
+    value, (low, high) = evaluation[field], evaluation[interval]
+    shown = [f"{one:.3f}" if head.task == "regress" else f"{one:.1%}" for one in (value, low, high)]
+    return name, f"{shown[0]} ({shown[1]} to {shown[2]}) on {count(evaluation['items'], 'item')}"
 
 
 def _made_by(thing: EmbeddingStore | VectorIndex | Head) -> str:

@@ -48,7 +48,7 @@ def predict(
     threads: options.Threads = None,
     workers: options.Workers = None,
 ) -> Result:
-    """Predict the class of every row of a store, or of every item of a source."""
+    """Predict the class, the number or the labels of every row of a store, or of every item of a source."""
     if out is not None and out.suffix.lower() not in FORMATS:
         raise typer.BadParameter(f"--out {out}: expected a file ending in {', '.join(FORMATS)}")
     from coldpress import EmbeddingStore
@@ -89,7 +89,8 @@ def _embedded(
 def _result(
     head: Path, predictions: Predictions, failures: list[dict[str, str]], failed: int, out: Path | None
 ) -> Result:
-    counts = dict(Counter(predictions.labels).most_common())
+    numbers = predictions.probabilities is None
+    counts = {} if numbers else dict(Counter(_each(predictions.labels)).most_common())
     data: dict[str, Any] = {
         "head": str(head),
         "rows": len(predictions.labels),
@@ -111,7 +112,7 @@ def _result(
             if (hidden := len(predictions.labels) - ROWS_SHOWN) > 0:
                 console.print(f"[dim]… and {count(hidden, 'more row')}: see --out FILE or --json[/]")
             console.print()
-        console.print(_shares(counts, len(predictions.labels)))
+        console.print(_range(predictions.labels) if numbers else _shares(counts, len(predictions.labels)))
         render_failures(console, failures, failed)
         if out is not None:
             console.print(f"\n[green]✓[/] {count(len(predictions.labels), 'prediction')} in {out}", soft_wrap=True)
@@ -120,11 +121,30 @@ def _result(
 
 
 def _rows(predictions: Predictions) -> Table:
+    if predictions.probabilities is None:
+        shown = table("key", ">prediction")
+        for key, number in zip(predictions.keys[:ROWS_SHOWN], predictions.labels, strict=False):
+            shown.add_row(Text(clip(key, 60)), Text(f"{number:.6g}", "bold"))
+        return shown
     shown = table("key", "prediction", ">probability")
-    rows = zip(predictions.keys, predictions.labels, predictions.probabilities, strict=True)
-    for _, (key, label, probability) in zip(range(ROWS_SHOWN), rows, strict=False):
-        shown.add_row(Text(clip(key, 60)), Text(clip(str(label), 40), "bold"), f"{probability:.1%}")
+    rows = zip(predictions.keys[:ROWS_SHOWN], predictions.labels, predictions.probabilities, strict=False)
+    for key, label, probability in rows:
+        named = ", ".join(map(str, label)) if isinstance(label, list) else str(label)
+        shown.add_row(Text(clip(key, 60)), Text(clip(named, 40), "bold"), f"{probability:.1%}")
     return shown
+
+
+def _each(labels: list[Any]) -> Iterator[str | int]:
+    """The labels, those of lists one by one."""
+    for label in labels:
+        yield from label if isinstance(label, list) else [label]
+
+
+def _range(numbers: list[float]) -> Text:
+    if not numbers:
+        return Text("no rows", "dim")
+    mean = sum(numbers) / len(numbers)
+    return Text(f"{count(len(numbers), 'number')} from {min(numbers):.6g} to {max(numbers):.6g}, mean {mean:.6g}")
 
 
 def _shares(counts: dict[str | int, int], rows: int) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
 from coldpress.cli._examination import calibration_line, render_examination
 from coldpress.cli._format import bar, clip, count, duration, facts, size, table
+from coldpress.cli._probe_tasks import Task, choose_task, probe_numbers, probe_sets
 
 if TYPE_CHECKING:
     from coldpress.probes import Candidate, Evaluation, ProbeResult
@@ -91,10 +92,23 @@ def probe(
         ),
     ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="For the split and the folds.", rich_help_panel="Testing")] = 0,
+    task: Annotated[
+        Task,
+        typer.Option(
+            help="Classes, numbers, or several labels an item. auto: as they look.", rich_help_panel="Training"
+        ),
+    ] = Task.AUTO,
+    separator: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Between several labels of an item.", rich_help_panel="Training"),
+    ] = None,
     head: Annotated[
-        list[HeadKind],
-        typer.Option(help="Kind of head; of several the best in cross-validation.", rich_help_panel="Training"),
-    ] = [HeadKind.LOGISTIC],  # noqa: B006 (typer copies it)
+        list[HeadKind] | None,
+        typer.Option(
+            help="Kind of head; of several the best in cross-validation. [dim]Default: logistic; for numbers ridge.[/]",
+            rich_help_panel="Training",
+        ),
+    ] = None,
     output: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,36 +134,41 @@ def probe(
         typer.Option("--standardize", help="Scale each feature to variance 1 first.", rich_help_panel="Training"),
     ] = False,
 ) -> Result:
-    """Train a linear classifier on labelled vectors and say how far to trust it.
+    """Train a classifier, or a regression, on labelled vectors and say how far to trust it.
 
     Several stores, outputs and heads are compared by cross-validation on the training part, and the best is tested.
     """
     from coldpress import EmbeddingStore
     from coldpress.probes import Recipe, fit_probe
 
-    result = fit_probe(
-        [EmbeddingStore(store) for store in stores],
-        labels,
-        recipe=Recipe(
-            heads=tuple(kind.value for kind in head),
-            outputs=tuple(output or ()),
-            C=strength,
-            balanced=balanced,
-            standardize=standardize,
-            groups=keep_together,
-            seed=seed,
-        ),
-        test_store=None if test_store is None else EmbeddingStore(test_store),
-        test_size=test_size,
-        by=group,
-        curve=curve,
-        drop_leaks=drop_leaks,
+    opened = [EmbeddingStore(store) for store in stores]
+    recipe = Recipe(
+        heads=tuple(kind.value for kind in head or ()),
+        outputs=tuple(output or ()),
+        C=strength,
+        balanced=balanced,
+        standardize=standardize,
+        groups=keep_together,
+        seed=seed,
     )
+    tests: dict[str, Any] = {
+        "test_store": None if test_store is None else EmbeddingStore(test_store),
+        "test_size": test_size,
+        "drop_leaks": drop_leaks,
+    }
+    task, why = choose_task(opened[0], labels, task, separator)
+    if task is not Task.CLASSIFY and (group is not None or curve):
+        raise typer.BadParameter(f"--group and --curve are for classes, and the task is {task.value} ({why})")
+    if task is Task.REGRESS:
+        return probe_numbers(opened, labels, recipe, out, why, **tests)
+    if task is Task.MULTILABEL:
+        return probe_sets(opened, labels, recipe, out, why, separator=separator, **tests)
+    result = fit_probe(opened, labels, recipe=recipe, by=group, curve=curve, **tests)
     result.head.save(out)
 
     def render(console: Console) -> None:
         console.print(headline(result.evaluation))
-        console.print(facts(_facts(result)))
+        console.print(facts({"task": f"classes ({why})", **_facts(result)}))
         console.print()
         if len(best := _best_of_each(result)) > 1:
             console.print(candidate_table(best, result))
@@ -161,7 +180,7 @@ def probe(
             console.print(f"[dim]… and {count(hidden, 'more class', 'more classes')}: see --json[/]")
         console.print(f"\n[dim]Head:[/] {out}   [dim]Next:[/] coldpress predict {out} SOURCE", soft_wrap=True)
 
-    return Result({"head": str(out), **result.to_json()}, render)
+    return Result({"head": str(out), "inferred": why, **result.to_json()}, render)
 
 
 def headline(evaluation: Evaluation) -> Text:
@@ -248,6 +267,7 @@ COMMAND = Command(
     examples=(
         "coldpress probe reviews.store --labels label --out stars.head",
         "coldpress probe train.store --labels labels.csv --test-store test.store --out species.head",
+        "coldpress probe flats.store --labels price --out price.head",
         "coldpress probe small.store large.store --labels label --output all --head lda --head ridge --out best.head",
     ),
 )

@@ -86,6 +86,8 @@ def _made(places: Places) -> tuple[VectorIndex | None, Catalogue | None, Head | 
     from coldpress.probes import Head
 
     head = None if places.head is None else Head.open(places.head)
+    if head is not None and head.task != "classify":
+        raise ColdpressError(f"the head is for the task {head.task}, the server answers with classes: use predict")
     if head is not None:
         head.predict_proba(np.zeros((1, head.dim), np.float32))  # scikit-learn is loaded now, not by the first request
     if places.index is None:
