@@ -29,7 +29,7 @@ def main() -> None:
         payload, device, threads = connections[0].recv()
     except EOFError:
         return
-    work = _opened(payload, device, threads)
+    work = open_worker(payload, device, threads)
     serving = [threading.Thread(target=_serve, args=(one, work)) for one in connections]
     for thread in serving:
         thread.start()
@@ -77,7 +77,7 @@ def build(payload: bytes, device: str, threads: int) -> Any:
     return extractor.worker()
 
 
-def _opened(payload: bytes, device: str, threads: int) -> Callable[..., Any]:
+def open_worker(payload: bytes, device: str, threads: int) -> Callable[..., Any]:
     """The worker; or, where there can be none, what says why to everybody who asks."""
     try:
         worker: Callable[..., Any] = build(payload, device, threads)
@@ -108,11 +108,11 @@ def _serve(connection: Connection[Any, Any], work: Callable[..., Any]) -> None:
             except (EOFError, ConnectionError):
                 raise
             except Exception as error:
-                delivery = _sendable(error)
+                delivery = sendable(error)
             connection.send((DELIVERY, delivery))
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
     """The error itself where it can be pickled both ways, else one that says the same."""
     try:
         pickle.loads(pickle.dumps(error))
