@@ -341,7 +341,7 @@ class Extractor:
                 certificate = self._arithmetic.settle_on(opened, self._preprocess)
         if isinstance(self._options["pca"], int):
             certificate = None  # was of vectors that are not reduced yet
-            self._reduce(engine.stored_projection((out, options.reuse)) or self._fitted(source, options.workers))
+            self._reduce(engine.stored_projection((out, options.reuse)), source, options.workers)
         with StoreWriter(
             out,
             fingerprint=self.fingerprint,
@@ -373,18 +373,21 @@ class Extractor:
         calibration = self.model.calibration if self.precision in self.model.backbone.calibrated else None
         return {"model": self.name, "modality": self.modality, **shaping, **chosen, "calibration": calibration}
 
+    def worker(self) -> engine.Worker:
+        """Return what prepares and computes chunks of a run elsewhere, see :mod:`coldpress.distributed`."""
+        return engine.Worker(self._preprocess, self._compute)
+
     @property
     def _compute(self) -> Computer:
         if isinstance(pca := self._options["pca"], int):
             raise ColdpressError(f"pca {pca} has to see some data first: embed a source with run() or embed_to()")
         return self._arithmetic.computer
 
-    def _fitted(self, source: Source, workers: int) -> Projection:
-        return engine.fit_projection(source, self._preprocess, self._arithmetic.computer, self.dim, workers)
-
-    def _reduce(self, projection: Projection) -> None:
-        self._options["pca"] = projection
-        self._arithmetic.reduction = replace(self._arithmetic.reduction, packed=engine.pack(projection))
+    def _reduce(self, stored: Projection | None, source: Source, workers: int) -> None:
+        arithmetic = self._arithmetic
+        fitting = (source, self._preprocess, arithmetic.computer, self.dim, workers)
+        self._options["pca"] = projection = stored or engine.fit_projection(*fitting)
+        arithmetic.reduction = replace(arithmetic.reduction, packed=engine.pack(projection))
 
     def _sample(self, items: Sequence[Any] | npt.NDArray[Any], samples: int | None) -> Sample:
         contents = as_contents(items, self.modality)

@@ -136,7 +136,23 @@ def embed(
         str | None,
         typer.Option(metavar="STORE", help="Copy the vectors of contents that STORE has.", rich_help_panel="Store"),
     ] = None,
-    device: options.Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICES",
+            help="auto, cpu, cuda or cuda:N; for a process on each of several: cuda:0,cuda:1, 2xcpu, or all GPUs.",
+            rich_help_panel="Machine",
+        ),
+    ] = "auto",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on a Ray cluster: its address, auto for the one that Ray finds, local for a new one here.",
+            show_default=False,
+            rich_help_panel="Machine",
+        ),
+    ] = None,
     threads: options.Threads = None,
     workers: options.Workers = None,
 ) -> Result:
@@ -153,11 +169,15 @@ def embed(
     columns = options.columns(text_column, image_column, key_column, label_column, metadata_column)
     with loading(", ".join(model)):
         from coldpress import Extractor
+        from coldpress.distributed import parse_devices
 
+        devices = parse_devices(device)
+        if len(model) > 1 and (ray is not None or len(devices) > 1):
+            raise typer.BadParameter("--ray and several devices are for one model")
         extractors = [
             Extractor(
                 name,
-                device=device,
+                device=devices[0],
                 precision=precision.value,
                 output=output,
                 prompt=prompt,
@@ -175,7 +195,7 @@ def embed(
             for name in model
         ]
     outs = _places(out, model)
-    running = {
+    running: dict[str, Any] = {
         "dtype": dtype.value,
         "shard_rows": shard_rows,
         "columns": columns,
@@ -186,7 +206,14 @@ def embed(
     }
     try:
         with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:
-            summaries = _run(extractors, out, sources, reuse, on_progress=progress, should_stop=stopping, **running)
+            running |= {"on_progress": progress, "should_stop": stopping}
+            if ray is not None or len(devices) > 1:
+                from coldpress.distributed import embed as embed_distributed
+
+                running |= {"devices": devices, "ray": ray, "threads": threads, "reuse": reuse}
+                summaries = [embed_distributed(sources, extractors[0], out, **running)]
+            else:
+                summaries = _run(extractors, out, sources, reuse, **running)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_what_is_safe(outs)) from None
     return _result(outs, summaries, stopping.exit_status)
@@ -257,6 +284,7 @@ COMMAND = Command(
         "coldpress embed reviews.csv --label-column stars --model all-MiniLM-L6-v2 --out reviews.store",
         "coldpress embed photos/ --model facebook/dinov2-small --out photos.store --retry-failed",
         "coldpress embed photos/ --model ./dinov2-small --model ./clip --output pooled,patches --out stores",
+        "coldpress embed photos/ --model facebook/dinov2-small --out photos.store --device all",
         "coldpress embed 's3://bucket/part-*.parquet' --model ./e5-small --prompt 'passage: ' --out s3://bucket/store",
     ),
 )

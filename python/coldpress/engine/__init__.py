@@ -3,13 +3,14 @@
 from coldpress.engine.arithmetic import Arithmetic
 from coldpress.engine.certificate import Trial, certify, require
 from coldpress.engine.compute import Computer, calibrated, open_device
+from coldpress.engine.delivery import Crew, Delivery, Worker
 from coldpress.engine.fitting import fit_projection, stored_projection
 from coldpress.engine.options import RunOptions, default_workers, run_options
 from coldpress.engine.plan import check_merged, parse_outputs
 from coldpress.engine.precision import Choice, candidates, choose_layers, choose_precision
 from coldpress.engine.reduction import Reduction, check_reduction, pack
-from coldpress.engine.runner import Run, prepare_items
-from coldpress.engine.sample import Sample, spread_sample, take_sample
+from coldpress.engine.runner import Run
+from coldpress.engine.sample import Sample, prepare_items, spread_sample, take_sample
 from coldpress.engine.settle import Attempt, Decision, attempts, first_passing, stored_choice
 from coldpress.engine.summary import Progress, Summary
 from coldpress.engine.together import run_together
@@ -19,7 +20,9 @@ __all__ = [
     "Attempt",
     "Choice",
     "Computer",
+    "Crew",
     "Decision",
+    "Delivery",
     "Progress",
     "Reduction",
     "Run",
@@ -27,6 +30,7 @@ __all__ = [
     "Sample",
     "Summary",
     "Trial",
+    "Worker",
     "attempts",
     "calibrated",
     "candidates",

@@ -14,8 +14,7 @@ from coldpress.engine.compute import Computer, calibrated
 from coldpress.engine.plan import sample_size
 from coldpress.engine.precision import Choice, candidates, choose_layers, choose_precision
 from coldpress.engine.reduction import Reduction
-from coldpress.engine.runner import prepare_items
-from coldpress.engine.sample import Sample, take_sample
+from coldpress.engine.sample import Sample, prepare_items, take_sample
 from coldpress.engine.settle import Attempt, attempts, first_passing
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import LoadedModel

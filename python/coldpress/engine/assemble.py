@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from coldpress.engine.compute import NOT_FINITE, Computer
+from coldpress.engine.delivery import Delivery
 from coldpress.engine.known import KnownRows, ReusedRows
 from coldpress.engine.sample import Prepared
 from coldpress.engine.vectors import Vectors, finite_rows, joined
@@ -38,14 +39,15 @@ class Assembler:
             found = [own or row is not None for own, row in zip(found, self._reuse.find(hashes), strict=True)]
         return found
 
-    def __call__(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> Results:
-        """The results of a chunk, to be written in the order of the calls."""
+    def __call__(self, items: Sequence[Item], chunk: Sequence[Prepared] | Delivery) -> Results:
+        """The results of a chunk, to be written in the order of the calls; of a delivery nothing is computed here."""
+        inputs = chunk.inputs if isinstance(chunk, Delivery) else chunk
         good = [prepared for prepared in inputs if not isinstance(prepared, Failed)]
         by_hash = {prepared.content_hash: prepared for prepared in reversed(good)}
         hashes = list(dict.fromkeys(prepared.content_hash for prepared in good))
         first = {digest: row for digest, row in zip(hashes, self._known.find(hashes), strict=True) if row is not None}
         new = [digest for digest in hashes if digest not in first]
-        vectors = self._vectors(new, [by_hash[digest] for digest in new])
+        vectors = self._vectors(new, [by_hash[digest] for digest in new], chunk)
         finite = dict(zip(new, finite_rows(vectors), strict=True))
         place = {digest: i for i, digest in enumerate(new)}
         outcomes: list[Outcome] = []
@@ -73,14 +75,19 @@ class Assembler:
         self._known.append([r[0] for r in rows], [r[1] for r in rows], [row is None for row in copies])
         return Results(items, inputs, outcomes, copies, {name: values[taken] for name, values in vectors.items()})
 
-    def _vectors(self, hashes: Sequence[str], inputs: Sequence[ModelInput | KnownInput]) -> Vectors:
+    def _vectors(
+        self, hashes: Sequence[str], inputs: Sequence[ModelInput | KnownInput], chunk: Sequence[Prepared] | Delivery
+    ) -> Vectors:
         """The vectors of distinct contents, those of the reused store taken from there."""
         found = [None] * len(hashes) if self._reuse is None else self._reuse.find(hashes)
         fresh = [i for i, row in enumerate(found) if row is None]
         old = [i for i, row in enumerate(found) if row is not None]
         self.computed += len(fresh)
         self.reused += len(old)
-        computed = self._compute([cast(ModelInput, inputs[i]) for i in fresh])
+        if isinstance(chunk, Delivery):
+            computed = chunk.take([hashes[i] for i in fresh])
+        else:
+            computed = self._compute([cast(ModelInput, inputs[i]) for i in fresh])
         if self._reuse is None or not old:
             return computed
         copied = self._reuse.vectors([row for row in found if row is not None])

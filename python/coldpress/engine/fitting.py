@@ -17,7 +17,7 @@ import numpy.typing as npt
 from coldpress.data import Source
 from coldpress.engine.compute import Computer
 from coldpress.engine.plan import chunk_size
-from coldpress.engine.runner import prepare_items
+from coldpress.engine.sample import prepare_items
 from coldpress.engine.stages import ordered_map
 from coldpress.engine.vectors import rows_of
 from coldpress.errors import ColdpressError, FingerprintMismatch, StoreError

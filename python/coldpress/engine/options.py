@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from coldpress.engine.delivery import Crew
 from coldpress.engine.summary import Progress
 from coldpress.errors import ColdpressError
 from coldpress.types import Modality
@@ -14,7 +15,7 @@ from coldpress.types import Modality
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run, as opposed to what to compute. `settling_s` were spent on choosing a precision before."""
+    """How to run, as opposed to what to compute. `settling_s` were spent before; a `crew` computes elsewhere."""
 
     workers: int
     on_error: str = "skip"
@@ -23,6 +24,7 @@ class RunOptions:
     settling_s: float = 0.0
     on_progress: Callable[[Progress], None] | None = None
     should_stop: Callable[[], bool] | None = None
+    crew: Crew | None = None
 
 
 def run_options(

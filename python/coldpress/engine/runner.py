@@ -7,6 +7,7 @@ range of inputs, so what it holds follows from its inputs, the shards before it 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,12 +17,13 @@ from coldpress.data import Source
 from coldpress.engine.assemble import Assembler, cut_results
 from coldpress.engine.certificate import certify, require, thinned, with_storage
 from coldpress.engine.compute import Computer
+from coldpress.engine.delivery import Delivery
 from coldpress.engine.heap import Trimmer
 from coldpress.engine.known import KnownRows, ReusedRows
 from coldpress.engine.options import RunOptions
 from coldpress.engine.plan import chunk_items, chunk_size, sample_size
 from coldpress.engine.precision import Choice
-from coldpress.engine.sample import Prepared, take_sample
+from coldpress.engine.sample import Prepared, prepare_items, take_sample
 from coldpress.engine.stages import Background, Timed, ordered_map
 from coldpress.engine.summary import NOTHING_LEFT, Progress, Summary, bottleneck
 from coldpress.engine.todo import Todo
@@ -30,7 +32,7 @@ from coldpress.errors import ItemError
 from coldpress.preprocess import Preprocessor
 from coldpress.store import StoreWriter
 from coldpress.store.digests import as_stored
-from coldpress.types import Failed, Item, KnownHashes, KnownInput, Results
+from coldpress.types import Item, KnownInput, Results
 
 
 @dataclass(slots=True)
@@ -94,6 +96,7 @@ class Run:
         self.drawn = 0
         self.written = writer.committed_inputs if self.todo.first_pass else 0
         self.seconds: dict[str, float] = {"certify": options.settling_s, "compute": 0.0, "wait_input": 0.0}
+        self.crew_seconds: Counter[str] = Counter()
         self.background = Background(self._write)
         self.trim = Trimmer()
 
@@ -106,7 +109,7 @@ class Run:
         """Do all of it."""
         before = dict(self.preprocess.seconds)
         chunks = Timed(chunk_items(self.todo, self.chunk_size, self.written, self.writer.shard_rows))
-        prepared = Timed(ordered_map(self._prepare, chunks, self.options.workers))
+        prepared = Timed(ordered_map(self._prepare, chunks, self.threads))
         with closing(prepared), self.background:
             for items, inputs in prepared:
                 self.interrupted = self.step(items, inputs)
@@ -115,13 +118,16 @@ class Run:
             self.finish()
         preparing = {name: seconds - before[name] for name, seconds in self.preprocess.seconds.items()}
         self.seconds["wait_input"] = prepared.seconds
+        if self.options.crew is not None:
+            preparing = {name: preparing[name] + self.crew_seconds[name] for name in preparing}
+            self.seconds |= {"compute": self.crew_seconds["compute"], "wait_input": 0.0}
         return self.summary(chunks.seconds, preparing)
 
-    def step(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> bool:
-        """Compute a chunk and queue it for the store; True if the run is to end there."""
+    def step(self, items: Sequence[Item], inputs: Sequence[Prepared] | Delivery) -> bool:
+        """Compute a chunk, unless that was delivered, and queue it for the store; True if the run is to end there."""
         if self.uncertified:
             self.background.drain()  # a commit under way would write the manifest without the certificate
-            self._certify(items, inputs)
+            self._certify(items, self._prepare_here(items) if isinstance(inputs, Delivery) else inputs)
         results = self._compute(items, inputs)
         if self.unmeasured:
             self.background.drain()
@@ -143,8 +149,22 @@ class Run:
         ends = {"write": self.background.busy, "wait_write": self.background.waited}
         return self._summary({"source": source_s, **preparing, **self.seconds, **ends}, list(preparing))
 
-    def _prepare(self, chunk: list[Item]) -> tuple[list[Item], list[Prepared]]:
-        return chunk, prepare_items(self.preprocess, chunk, self.assembler.known)
+    @property
+    def threads(self) -> int:
+        """Chunks that are prepared at a time."""
+        return self.options.workers if self.options.crew is None else self.options.crew.slots
+
+    def _prepare(self, chunk: list[Item]) -> tuple[list[Item], list[Prepared] | Delivery]:
+        crew = self.options.crew
+        return chunk, self._prepare_here(chunk) if crew is None else crew(chunk, self.assembler.known)
+
+    def _prepare_here(self, chunk: Sequence[Item]) -> list[Prepared]:
+        return prepare_items(self.preprocess, chunk, self.assembler.known)
+
+    @property
+    def processes(self) -> int:
+        """How many compute."""
+        return 1 if self.options.crew is None else self.options.crew.size
 
     @cached_property
     def total(self) -> int | None:
@@ -200,10 +220,12 @@ class Run:
                 return True
         return False
 
-    def _compute(self, items: Sequence[Item], inputs: Sequence[Prepared]) -> Results:
+    def _compute(self, items: Sequence[Item], inputs: Sequence[Prepared] | Delivery) -> Results:
         begin = time.perf_counter()
         results = self.assembler(items, inputs)
         self.seconds["compute"] += time.perf_counter() - begin
+        if isinstance(inputs, Delivery):
+            self.crew_seconds.update(inputs.seconds)
         if self.options.on_error == "fail":
             _stop_on_failure(results)
         if self.again:
@@ -224,7 +246,7 @@ class Run:
 
     def _summary(self, stages: dict[str, float], preparing: Sequence[str]) -> Summary:
         counts, totals, seconds = self.counts, self.writer.totals, time.perf_counter() - self.begun
-        threads = dict.fromkeys(preparing, self.options.workers)
+        threads = dict.fromkeys(preparing, self.threads) | {"compute": self.processes}
         utilisation = {name: busy / (seconds * threads.get(name, 1)) for name, busy in stages.items()}
         return Summary(
             store=str(self.writer.path),
@@ -248,16 +270,10 @@ class Run:
             certificate=self.writer.certificate,
             stages={name: round(value, 4) for name, value in stages.items()},
             utilisation={name: round(value, 4) for name, value in utilisation.items()},
-            workers=self.options.workers,
-            bottleneck=bottleneck(utilisation, preparing, self.options.workers) if counts.inputs else NOTHING_LEFT,
+            workers=self.threads,
+            processes=self.processes,
+            bottleneck=bottleneck(utilisation, preparing, self.threads) if counts.inputs else NOTHING_LEFT,
         )
-
-
-def prepare_items(preprocess: Preprocessor, items: Sequence[Item], known: KnownHashes | None = None) -> list[Prepared]:
-    """Preprocess a chunk; entries that the source itself could not read stay failed."""
-    contents = [item.content for item in items if not isinstance(item.content, Failed)]
-    prepared = iter(preprocess(contents, known))
-    return [item.content if isinstance(item.content, Failed) else next(prepared) for item in items]
 
 
 def _without(results: Results, again: Set[str]) -> Results:

@@ -1,4 +1,4 @@
-"""The items that certify a run: a few of its own, prepared as the run prepares them and as upstream does."""
+"""Items prepared for a run, and the few of them that certify it: as the run prepares them and as upstream does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from coldpress.errors import ItemError
 from coldpress.preprocess import Preprocessor
-from coldpress.types import Content, Failed, KnownInput, ModelInput
+from coldpress.types import Content, Failed, Item, KnownHashes, KnownInput, ModelInput
 
 Prepared = ModelInput | KnownInput | Failed
 
@@ -57,3 +57,10 @@ def take_sample(
     exact = preprocess.exact([content for content, _ in chosen])
     pairs = [(ours, true) for ours, true in zip(prepared, exact, strict=True) if not isinstance(true, Failed)]
     return Sample([ours for ours, _ in pairs], [true for _, true in pairs])
+
+
+def prepare_items(preprocess: Preprocessor, items: Sequence[Item], known: KnownHashes | None = None) -> list[Prepared]:
+    """Preprocess a chunk; entries that the source itself could not read stay failed."""
+    contents = [item.content for item in items if not isinstance(item.content, Failed)]
+    prepared = iter(preprocess(contents, known))
+    return [item.content if isinstance(item.content, Failed) else next(prepared) for item in items]

@@ -33,7 +33,7 @@ class Summary:
     taken from another store; `retried` inputs that had failed before have a row now; `interrupted` says that it stopped
     at the end of a shard because it was asked to. `layer_precision` names the layers that ran in another
     precision than the rest. `stages` has busy seconds, `utilisation` the share of the run that the threads of a stage
-    were busy.
+    were busy, `workers` of those that prepare inputs and `processes` that compute.
     """
 
     store: str
@@ -58,6 +58,7 @@ class Summary:
     stages: Mapping[str, float]
     utilisation: Mapping[str, float]
     workers: int
+    processes: int
     bottleneck: str
 
     @property

@@ -42,6 +42,10 @@ class Generic(Calibrated):
         self.exact: nn.Module | None = None
         self._workers: ThreadPoolExecutor | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Threads stay where they are: another process starts its own."""
+        return {**self.__dict__, "_workers": None}
+
     def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
         """Fold the normalisations of an image network into its convolutions; see :meth:`Backbone.prepare`."""
         if self.prepared is None and isinstance(self.module, _Normalise):
