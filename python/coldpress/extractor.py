@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ from coldpress.models import Calibration, LoadedModel
 from coldpress.preprocess import preprocessor_for
 from coldpress.store import EmbeddingStore, Projection, StoreWriter
 from coldpress.types import Certificate, Failed, Fingerprint, Modality, ModelInput, Output
-
-NUMERICS = 2
-"""Raised whenever a change of coldpress changes the vectors beyond rounding."""
 
 
 class Extractor:
@@ -187,28 +184,15 @@ class Extractor:
     @property
     def fingerprint(self) -> Fingerprint:
         """Everything that two sets of vectors must share to be comparable."""
-        fields = {
-            "numerics": NUMERICS,
-            "weights": self.model.weights,
-            "family": self.model.family,
-            "config": dict(self.model.config),
-            "preprocessing": asdict(self.model.spec),
-            "output": [asdict(output) for output in self.outputs],
-            "precision": self.precision,
-        }
-        if self.layer_precision:
-            fields["layer_precision"] = dict(sorted(self.layer_precision.items()))
-        if self.precision in self.model.backbone.calibrated:
-            fields["calibration"] = self.model.calibration
-        reduced: dict[str, Any] = {}
-        if self._options["truncate_dim"] is not None:
-            reduced["truncate_dim"] = self._options["truncate_dim"]
-        if (pca := self._options["pca"]) is not None:
-            reduced["pca"] = {"dim": self.dim, "sha256": pca.digest if isinstance(pca, Projection) else None}
-        if self.model.space and any(output.own for output in self.outputs):
-            fields["space"] = {"checkpoint": self.model.space, "tower": self.modality, **reduced}
-        fields |= reduced
-        return Fingerprint(fields)
+        options = self._options
+        return engine.fingerprint(
+            self.model,
+            self.outputs,
+            self._arithmetic.choice,
+            dim=self.dim,
+            truncate_dim=options["truncate_dim"],
+            pca=options["pca"],
+        )
 
     def embed(self, items: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Embed items that are in memory.

@@ -12,6 +12,7 @@ from coldpress.engine.reduction import Reduction, check_reduction, pack
 from coldpress.engine.runner import Run
 from coldpress.engine.sample import Sample, prepare_items, spread_sample, take_sample
 from coldpress.engine.settle import Attempt, Decision, attempts, first_passing, stored_choice
+from coldpress.engine.space import fingerprint
 from coldpress.engine.summary import Progress, Summary
 from coldpress.engine.together import run_together
 
@@ -40,6 +41,7 @@ __all__ = [
     "choose_layers",
     "choose_precision",
     "default_workers",
+    "fingerprint",
     "first_passing",
     "fit_projection",
     "open_device",
