@@ -32,7 +32,7 @@ def graph_objects() -> Any:
     try:
         import plotly.graph_objects as go
     except ImportError as error:
-        raise MissingExtra("The HTML report", "plotly", "demo") from error
+        raise MissingExtra("A report", "plotly", "report") from error
     return go
 
 
