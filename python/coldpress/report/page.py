@@ -131,15 +131,18 @@ def figure_html(figure: Any) -> str:
     return f"{hint}\n{drawn}"
 
 
-def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of plain values; the names of columns that hold numbers start with ``>``."""
+def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]], kind: str = "") -> str:
+    """A table of plain values; the names of columns that hold numbers start with ``>``.
+
+    Of `kind` ``items`` its first column is long, and gets a line of its own on narrow screens.
+    """
     marks = [' class="number"' if column.startswith(">") else "" for column in columns]
     head = "".join(f"<th{mark}>{escape(name.lstrip('>'))}</th>" for name, mark in zip(columns, marks, strict=True))
     body = "".join(
         "<tr>" + "".join(f"<td{mark}>{escape(str(cell))}</td>" for cell, mark in zip(row, marks, strict=True)) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def paragraph(text: str, kind: str = "") -> str:
