@@ -38,7 +38,7 @@ def probe(
     stores: Annotated[
         list[str],
         typer.Argument(
-            metavar="STORE...",
+            metavar="STORE",
             help="Written by coldpress embed. Several of the same items are compared.",
             show_default=False,
         ),

@@ -85,7 +85,7 @@ def questions(answers: Mapping[str, Sequence[Hit]]) -> Section:
     body = [paragraph("Answered by meaning: the nearest vectors of each question, by cosine.", "note")]
     for question, hits in answers.items():
         rows = [(f"{hit.score:.3f}", hit.key, hit.text) for hit in hits]
-        body += [f'<h3 class="question">{escape(question)}</h3>', table_html((">score", "key", "text"), rows)]
+        body += [f'<h3 class="question">{escape(question)}</h3>', table_html((">score", "key", "text"), rows, "hits")]
     return Section("Questions answered", "\n".join(body))
 
 
