@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -15,6 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from coldpress import _library
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +59,20 @@ def outliers(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         tensors[f"{attention}.output.dense.weight"][:, channels] /= 200
     save_file(tensors, out / "model.safetensors")
     return out
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window; of a module, because playwright's loop would be in the way of other tests' loops."""
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI promises chromium, but there is none")
+        pytest.skip("there is no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
 
 
 @pytest.fixture(params=_library.isa_levels() or ["reference"])

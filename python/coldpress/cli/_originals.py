@@ -1,52 +1,73 @@
-"""What the hits of a search stand for: label and text, found again through the store."""
+"""What keys stand for: labels, texts and small pictures, found again through the store."""
 
 from __future__ import annotations
 
 import json
-from itertools import islice
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coldpress.report.items import Original
+
 if TYPE_CHECKING:
-    from coldpress import EmbeddingStore, VectorIndex
+    from coldpress import EmbeddingStore
 
 _LINES = (".txt", ".jsonl", ".ndjson")
+_SIDE, _MOST_PIXELS = 240, 100_000_000
+"""Of a small picture, of 8 kB; and of an image that is opened for one."""
 
 
-class Originals:
-    """Looks keys up in a store, which has to be of the same space as the index.
+def find_originals(store: EmbeddingStore, keys: Iterable[str], *, pictures: bool = False) -> dict[str, Original]:
+    """Texts and, if asked for, small pictures of items, as far as they can be found; each file is read once.
 
-    Raises
-    ------
-    FingerprintMismatch
-        If it is not.
+    Keys that the store does not hold are left out.
     """
-
-    def __init__(self, store: str, index: VectorIndex) -> None:
-        from coldpress import EmbeddingStore
-
-        self._store: EmbeddingStore = EmbeddingStore(store)
-        index.check(self._store.fingerprint)
-
-    def of(self, key: str) -> dict[str, Any]:
-        """``label`` and ``text`` of an item, as far as they can be found; an item of another store has neither."""
-        row = self._store.keys.find(key)
-        if row is None:
-            return {}
-        metadata = self._store.metadata.slice(row, 1)
-        values = {"label": metadata.column("label")[0].as_py()} if "label" in metadata.column_names else {}
-        return values | {"text": read_text(metadata.column("source")[0].as_py() or "")}
+    rows = {key: row for key in keys if (row := store.keys.find(key)) is not None}
+    table = store.metadata.select([c for c in ("source", "text") if c in store.metadata.column_names])
+    known = table.take(list(rows.values())).to_pylist() if rows else []
+    texts = _texts(one.get("source") or "" for one in known if not one.get("text"))
+    pictures = pictures and store.description.get("modality") == "image"
+    found = {}
+    for key, one in zip(rows, known, strict=True):
+        source = one.get("source") or ""
+        found[key] = Original(one.get("text") or texts.get(source), _picture(source) if pictures else None)
+    return found
 
 
-def read_text(source: str) -> str | None:
-    """The text at ``file.txt:17`` or ``file.jsonl:17``; None where the file is elsewhere or of another format."""
-    location, _, number = source.rpartition(":")
-    path = Path(location)
-    if path.suffix.lower() not in _LINES or not number.isdecimal() or not path.is_file():
-        return None
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        line = next(islice(file, int(number) - 1, None), "")
-    return line.strip() if path.suffix.lower() == ".txt" else _longest_text(line)
+def labels_and_texts(store: EmbeddingStore, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """``label`` and ``text`` of items as far as they can be found; an item of another store has neither."""
+    found = find_originals(store, keys)
+    labelled = "label" in store.metadata.column_names
+    return {
+        key: {
+            **({"label": store.metadata.column("label")[store.row(key)].as_py()} if labelled else {}),
+            "text": original.text,
+        }
+        for key, original in found.items()
+    }
+
+
+def _texts(sources: Iterable[str]) -> dict[str, str]:
+    """The texts at ``file.txt:17`` or ``file.jsonl:17``; none of files that are elsewhere or of another format."""
+    wanted = defaultdict[str, set[int]](set)
+    for source in sources:
+        location, _, line_number = source.rpartition(":")
+        if location.lower().endswith(_LINES) and line_number.isdecimal():
+            wanted[location].add(int(line_number))
+    found = {}
+    for location, numbers in wanted.items():
+        read = str.strip if location.lower().endswith(".txt") else _longest_text
+        try:
+            with Path(location).open(encoding="utf-8-sig", errors="replace") as file:
+                for number, line in enumerate(file, 1):
+                    if number in numbers and (text := read(line)):
+                        found[f"{location}:{number}"] = text
+                    if number >= max(numbers):
+                        break
+        except OSError:
+            continue
+    return found
 
 
 def _longest_text(line: str) -> str | None:
@@ -57,3 +78,12 @@ def _longest_text(line: str) -> str | None:
         return None
     texts = [value for value in record.values() if isinstance(value, str)] if isinstance(record, dict) else []
     return max(texts, key=len, default=None)
+
+
+def _picture(source: str) -> bytes | None:
+    from coldpress.preprocess.thumbnail import thumbnail
+
+    try:
+        return thumbnail(Path(source), _SIDE, _MOST_PIXELS)
+    except (OSError, ValueError):
+        return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,15 +83,7 @@ def certify(
     seed: Annotated[
         int, typer.Option(metavar="N", help="For the draw, the split and the folds.", rich_help_panel=_VARIANTS)
     ] = 0,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the variants as one HTML page too.",
-            parser=options.local_path,
-            rich_help_panel=_VARIANTS,
-        ),
-    ] = None,
+    report: options.Report = None,
     arch: options.Arch = None,
     image_size: options.ImageSize = None,
     modality: options.ModalityOption = None,
@@ -121,8 +112,8 @@ def certify(
     the whole model in fp32: speed, memory, neighbours kept and, with labels, accuracy.
     """
     compared = bool(layers or merge_tokens) or labels is not None
-    if report is not None:
-        _check_report(report, compared=compared)
+    if report is not None and not compared:
+        raise typer.BadParameter("--report is a page of variants: give --labels, --layers or --merge-tokens")
     with loading(model):
         from coldpress import Extractor
         from coldpress.probes import is_label_file
@@ -150,17 +141,6 @@ def certify(
     most = probe_items or PROBED[extractor.modality]
     drawing = Drawing(labels, most, samples, test_size, seed)
     return compare(extractor, variants, items, drawing, report)
-
-
-def _check_report(report: Path, *, compared: bool) -> None:
-    """Say that a page cannot be written before minutes have gone into it."""
-    from coldpress.report.figures import graph_objects
-
-    if not compared:
-        raise typer.BadParameter("--report is a page of variants: give --labels, --layers or --merge-tokens")
-    if not report.absolute().parent.is_dir():
-        raise typer.BadParameter(f"--report {report}: there is no directory {report.parent}; make it first")
-    graph_objects()
 
 
 def _items(extractor: Extractor, data: list[str], columns: Columns, limit: int) -> Iterator[Item]:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
-from coldpress.cli._examination import calibration_line, render_examination
+from coldpress.cli._examination import render_examination
 from coldpress.cli._format import bar, clip, count, duration, facts, size, table
 from coldpress.cli._probe_tasks import Task, choose_task, probe_numbers, probe_sets
 
@@ -38,7 +38,7 @@ def probe(
     stores: Annotated[
         list[str],
         typer.Argument(
-            metavar="STORE...",
+            metavar="STORE",
             help="Written by coldpress embed. Several of the same items are compared.",
             show_default=False,
         ),
@@ -133,6 +133,7 @@ def probe(
         bool,
         typer.Option("--standardize", help="Scale each feature to variance 1 first.", rich_help_panel="Training"),
     ] = False,
+    report: options.Report = None,
 ) -> Result:
     """Train a classifier, or a regression, on labelled vectors and say how far to trust it.
 
@@ -165,12 +166,19 @@ def probe(
         return probe_sets(opened, labels, recipe, out, why, separator=separator, **tests)
     result = fit_probe(opened, labels, recipe=recipe, by=group, curve=curve, **tests)
     result.head.save(out)
+    data = {"head": str(out), "inferred": why, **result.to_json()}
+    if report is not None:
+        from coldpress.cli._probe_page import write
+
+        write(report, result, opened, tests["test_store"], labels, data)
 
     def render(console: Console) -> None:
         console.print(headline(result.evaluation))
         console.print(facts({"task": f"classes ({why})", **_facts(result)}))
         console.print()
-        if len(best := _best_of_each(result)) > 1:
+        from coldpress.report.probe import best_of_each
+
+        if len(best := best_of_each(result)) > 1:
             console.print(candidate_table(best, result))
             console.print()
         console.print(class_table(result.evaluation))
@@ -178,9 +186,11 @@ def probe(
         hidden = len(result.evaluation.per_class) - CLASSES_SHOWN
         if hidden > 0:
             console.print(f"[dim]… and {count(hidden, 'more class', 'more classes')}: see --json[/]")
+        if report is not None:
+            console.print(f"\n[dim]Page:[/] {report}", soft_wrap=True)
         console.print(f"\n[dim]Head:[/] {out}   [dim]Next:[/] coldpress predict {out} SOURCE", soft_wrap=True)
 
-    return Result({"head": str(out), "inferred": why, **result.to_json()}, render)
+    return Result(data, render)
 
 
 def headline(evaluation: Evaluation) -> Text:
@@ -195,6 +205,8 @@ def headline(evaluation: Evaluation) -> Text:
 
 
 def _facts(result: ProbeResult) -> dict[str, object]:
+    from coldpress.report.words import calibration_line, leaks_line
+
     evaluation = result.evaluation
     balanced = result.examination.balanced_interval
     chosen = f"chosen among {len(result.candidates)} by cross-validation" if result.candidates else "as asked"
@@ -206,25 +218,9 @@ def _facts(result: ProbeResult) -> dict[str, object]:
         "size": f"{size(result.head.nbytes)}: it keeps the training vectors" if result.head.kind == "knn" else None,
         "features": result.features or None,
         "trained on": f"{count(result.train_items, 'item')} in {duration(result.seconds)}",
-        "near duplicates": _leaks(result),
+        "near duplicates": leaks_line(result),
         "without label": f"{result.missing_labels:,}" if result.missing_labels else None,
     }
-
-
-def _leaks(result: ProbeResult) -> str | None:
-    done = "left out of the test" if result.leaks_dropped else "leave them out with --drop-leaks"
-    return (
-        f"{count(len(result.leaks), 'test item')} with one among the training items: {done}" if result.leaks else None
-    )
-
-
-def _best_of_each(result: ProbeResult) -> list[Candidate]:
-    """The best setting of each head on each features, the best first."""
-    from coldpress.probes.candidates import best
-
-    kinds = dict.fromkeys((one.features, one.head) for one in result.candidates)
-    found = [best(one for one in result.candidates if (one.features, one.head) == kind) for kind in kinds]
-    return sorted(found, key=lambda one: -one.score)
 
 
 def candidate_table(candidates: Sequence[Candidate], result: ProbeResult) -> Table:
@@ -268,6 +264,7 @@ COMMAND = Command(
         "coldpress probe reviews.store --labels label --out stars.head",
         "coldpress probe train.store --labels labels.csv --test-store test.store --out species.head",
         "coldpress probe flats.store --labels price --out price.head",
+        "coldpress probe photos.store --labels label --out species.head --output all --curve --report species.html",
         "coldpress probe small.store large.store --labels label --output all --head lda --head ridge --out best.head",
     ),
 )

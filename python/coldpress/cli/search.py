@@ -13,7 +13,7 @@ from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
 from coldpress.cli._extractors import embed_output, extractor_for_query
 from coldpress.cli._format import clip, table
-from coldpress.cli._originals import Originals
+from coldpress.cli._originals import labels_and_texts
 
 if TYPE_CHECKING:
     from coldpress.types import Modality
@@ -55,10 +55,12 @@ def search(
     """
     if sum(query is not None for query in (text, image, key)) != 1:
         raise typer.BadParameter("give exactly one of --text, --image and --key")
-    from coldpress import VectorIndex
+    from coldpress import EmbeddingStore, VectorIndex
 
     opened = VectorIndex.open(index, verify=False, memory_map=True)  # coldpress info reads and checks all of it
-    originals = None if store is None else Originals(store, opened)
+    of_hits = None if store is None else EmbeddingStore(store)
+    if of_hits is not None:
+        opened.check(of_hits.fingerprint)
     if key is not None:
         scores, keys = opened.search_key(key, k, where=where or None)
     else:
@@ -67,8 +69,9 @@ def search(
         query = embed_output(extractor, [text if text is not None else image], opened.output)
         scores, keys = (found[0] for found in opened.search(query, k, where=where or None))
     kept = opened.metadata(list(keys), [name for name in ("label",) if name in opened.columns]).to_pylist()
+    originals = {} if of_hits is None else labels_and_texts(of_hits, list(keys))
     hits: list[dict[str, Any]] = [
-        {"rank": rank, "score": round(float(score), 6), **row, **(originals.of(row["key"]) if originals else {})}
+        {"rank": rank, "score": round(float(score), 6), **row, **originals.get(row["key"], {})}
         for rank, (score, row) in enumerate(zip(scores, kept, strict=True), 1)
     ]
     data = {

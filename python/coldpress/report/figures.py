@@ -16,6 +16,7 @@ PALETTE = (
     "#17a2c4", "#b0683c", "#5b9a3c", "#d16fb4", "#6c7fb0", "#8a8f2a",
 )  # fmt: skip
 OTHER = "other"
+RING = "#d6404f"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _CONFUSION_SCALE = [[0.0, "rgba(47,127,216,0)"], [1.0, "rgba(47,127,216,0.8)"]]
 _ANNOTATE_UP_TO = 20  # classes; beyond, numbers in the cells of a confusion matrix are too small to read
@@ -32,7 +33,7 @@ def graph_objects() -> Any:
     try:
         import plotly.graph_objects as go
     except ImportError as error:
-        raise MissingExtra("The HTML report", "plotly", "demo") from error
+        raise MissingExtra("A report", "plotly", "report") from error
     return go
 
 
@@ -57,8 +58,17 @@ def stages_figure(busy: Mapping[str, float], utilisation: Mapping[str, float]) -
     return styled(figure, height=90 + 38 * len(names))
 
 
-def map_figure(points: npt.NDArray[Any], labels: Sequence[str], hover: Sequence[str], shown: Sequence[str]) -> Any:
-    """A scatter of `points` (N, 2): the labels in `shown` in colour, all others quiet; `hover` is HTML."""
+def map_figure(
+    points: npt.NDArray[Any],
+    labels: Sequence[str],
+    hover: Sequence[str],
+    shown: Sequence[str],
+    ringed: Sequence[int] = (),
+) -> Any:
+    """A scatter of `points` (N, 2): the labels in `shown` in colour, all others quiet; `hover` is HTML.
+
+    Rings are drawn around the places `ringed`.
+    """
     go = graph_objects()
     figure = go.Figure()
     coloured = dict(zip(shown, (PALETTE[i % len(PALETTE)] for i in range(len(shown))), strict=True))
@@ -77,10 +87,22 @@ def map_figure(points: npt.NDArray[Any], labels: Sequence[str], hover: Sequence[
             hovertemplate="%{customdata}<extra></extra>",
             legendrank=2000 if label == OTHER else 1000,
         )
+    if ringed:
+        figure.add_scatter(
+            x=points[list(ringed), 0].round(2),
+            y=points[list(ringed), 1].round(2),
+            mode="markers",
+            name="mistakes",
+            marker={"size": 14, "symbol": "circle-open", "color": RING, "line": {"width": 2}},
+            hoverinfo="skip",
+            legendrank=3000,
+        )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
-    figure.update_layout(hovermode="closest", legend={"itemsizing": "constant"})
-    return styled(figure, height=620)
+    figure.update_layout(
+        hovermode="closest", legend={"itemsizing": "constant", "orientation": "h", "y": 0, "yanchor": "top"}
+    )
+    return styled(figure, height=640)
 
 
 def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[object]) -> Any:
@@ -105,9 +127,9 @@ def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[objec
         hovertemplate="%{y} taken for %{x}: %{z:.0%} (%{customdata} items)<extra></extra>",
     )
     figure = go.Figure(heat)
-    figure.update_xaxes(title="prediction", side="bottom", tickangle=-40, type="category", showgrid=False)
+    figure.update_xaxes(title="prediction", side="bottom", type="category", showgrid=False)
     figure.update_yaxes(title="label", autorange="reversed", type="category", showgrid=False)
-    return styled(figure, height=180 + 34 * len(names))
+    return styled(figure, height=180 + min(34 * len(names), max(34 * _ANNOTATE_UP_TO, 11 * len(names))))
 
 
 def styled(figure: Any, *, height: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from coldpress._version import __version__
-from coldpress.errors import MissingExtra, StoreError
+from coldpress.errors import ColdpressError, MissingExtra, StoreError
+from coldpress.report.picture import find_browser, photograph
 
+SUFFIXES = (".html", ".png")
 _STYLES = Path(__file__).with_name("page.css")
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -27,11 +30,16 @@ _PAGE = """<!doctype html>
 <p class="lead">{lead}</p>
 {numbers}
 {sections}
-<footer>Made by coldpress {version}. Nothing in this file is loaded from elsewhere.</footer>
+<footer>Made by coldpress {version}. Nothing in this file is loaded from elsewhere.{saving}</footer>
 </main>
+{numbers_json}
 </body>
 </html>
 """
+_SAVING = """ <a id="save" download="{name}" href="#numbers">Save the numbers as JSON</a>"""
+_NUMBERS = """<script type="application/json" id="numbers">{numbers}</script>
+<script>document.getElementById("save").href = URL.createObjectURL(
+  new Blob([document.getElementById("numbers").textContent], {{ type: "application/json" }}));</script>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,35 @@ class Section:
     body: str
 
 
-def write_page(path: Path, *, title: str, lead: str, numbers: Mapping[str, str], sections: Iterable[Section]) -> None:
-    """Write the report.
+def check_page(path: Path) -> None:
+    """Say that a page cannot be written before minutes have gone into what it shows.
+
+    Raises
+    ------
+    ColdpressError
+        Neither ``.html`` nor ``.png``, no such directory, or no browser to draw a ``.png``.
+    MissingExtra
+        If plotly is not installed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ColdpressError(f"a report is a page or a picture, {path} is neither: end it in {' or '.join(SUFFIXES)}")
+    if not path.absolute().parent.is_dir():
+        raise ColdpressError(f"{path} cannot be written, there is no directory {path.parent}: make it first")
+    _plotly_js()
+    if path.suffix.lower() == ".png":
+        find_browser()
+
+
+def write_page(
+    path: Path,
+    *,
+    title: str,
+    lead: str,
+    numbers: Mapping[str, str],
+    sections: Iterable[Section],
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the report: as HTML, or as a picture of it where the path ends in ``.png``.
 
     Parameters
     ----------
@@ -53,14 +88,17 @@ def write_page(path: Path, *, title: str, lead: str, numbers: Mapping[str, str],
     numbers : mapping
         What a number means -> the number as text: the headline.
     sections : iterable of Section
+    data : mapping, optional
+        Every number of the page, as plain JSON values: they can be saved from it.
 
     Raises
     ------
-    MissingExtra
-        If plotly is not installed.
+    ColdpressError, MissingExtra
+        As :func:`check_page` does.
     StoreError
         If the file cannot be written.
     """
+    check_page(path)
     cards = "".join(
         f"<div><b>{escape(number)}</b><span>{escape(what)}</span></div>" for what, number in numbers.items()
     )
@@ -74,9 +112,12 @@ def write_page(path: Path, *, title: str, lead: str, numbers: Mapping[str, str],
             f"<section>\n<h2>{escape(section.title)}</h2>\n{section.body}\n</section>" for section in sections
         ),
         version=__version__,
+        saving="" if data is None else _SAVING.format(name=escape(f"{path.stem}.json")),
+        numbers_json="" if data is None else _NUMBERS.format(numbers=json.dumps(data).replace("<", "\\u003c")),
     )
+    written = photograph(page) if path.suffix.lower() == ".png" else page.encode()
     try:
-        path.write_text(page, encoding="utf-8")
+        path.write_bytes(written)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; choose a writable place") from error
 
@@ -90,15 +131,18 @@ def figure_html(figure: Any) -> str:
     return f"{hint}\n{drawn}"
 
 
-def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of plain values; the names of columns that hold numbers start with ``>``."""
+def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]], kind: str = "") -> str:
+    """A table of plain values; the names of columns that hold numbers start with ``>``.
+
+    Of `kind` ``items`` its first column is long, and gets a line of its own on narrow screens.
+    """
     marks = [' class="number"' if column.startswith(">") else "" for column in columns]
     head = "".join(f"<th{mark}>{escape(name.lstrip('>'))}</th>" for name, mark in zip(columns, marks, strict=True))
     body = "".join(
         "<tr>" + "".join(f"<td{mark}>{escape(str(cell))}</td>" for cell, mark in zip(row, marks, strict=True)) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -116,5 +160,5 @@ def _plotly_js() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise MissingExtra("The HTML report", "plotly", "demo") from error
+        raise MissingExtra("A report", "plotly", "report") from error
     return str(get_plotlyjs())

@@ -66,7 +66,7 @@ def embedding_map(
     points: npt.NDArray[Any], labels: Sequence[str], keys: Sequence[str], texts: Sequence[str], shown: Sequence[str]
 ) -> Section:
     """Every item as a point in the plane; the labels in `shown` in colour. Pointing at one shows its text."""
-    hover = [f"<b>{escape(key)}</b><br>{_wrapped(text)}" for key, text in zip(keys, texts, strict=True)]
+    hover = [hover_html(key, "", text) for key, text in zip(keys, texts, strict=True)]
     counts = {label: sum(other == label for other in labels) for label in shown}
     body = [
         paragraph(
@@ -85,7 +85,7 @@ def questions(answers: Mapping[str, Sequence[Hit]]) -> Section:
     body = [paragraph("Answered by meaning: the nearest vectors of each question, by cosine.", "note")]
     for question, hits in answers.items():
         rows = [(f"{hit.score:.3f}", hit.key, hit.text) for hit in hits]
-        body += [f"<h3>{escape(question)}</h3>", table_html((">score", "key", "text"), rows)]
+        body += [f'<h3 class="question">{escape(question)}</h3>', table_html((">score", "key", "text"), rows, "hits")]
     return Section("Questions answered", "\n".join(body))
 
 
@@ -127,9 +127,9 @@ def confusion(evaluation: Evaluation) -> Section:
     return Section("Confusion matrix", "\n".join(body))
 
 
-def _wrapped(text: str, width: int = 70, lines: int = 5) -> str:
-    """HTML of at most `lines` lines."""
+def hover_html(key: str, label: str, text: str, width: int = 70, lines: int = 5) -> str:
+    """What a point says of its item; of the text at most `lines` lines. Nothing is said of what is empty."""
     from textwrap import wrap
 
-    parts = wrap(text, width, max_lines=lines, placeholder=" …")
-    return "<br>".join(escape(part) for part in parts)
+    parts = [f"<b>{escape(key)}</b>", escape(label), *map(escape, wrap(text, width, max_lines=lines, placeholder=" …"))]
+    return "<br>".join(filter(None, parts))

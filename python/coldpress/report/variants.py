@@ -31,6 +31,7 @@ def write_variants(path: Path, model: str, compared: Comparison, drawn: Drawn | 
         lead=_lead(compared, drawn),
         numbers=numbers,
         sections=[_trade_off(compared), _table(compared)],
+        data=compared.to_json(),
     )
 
 

@@ -11,17 +11,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from coldpress.embedding_map import EmbeddingMap
 from coldpress.errors import ColdpressError
+from coldpress.preprocess.thumbnail import thumbnail
 from coldpress.serve.refusals import not_found
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Catalogue:
         try:
             (row,) = self._index.metadata([key], ["source"] if "source" in self._index.columns else []).to_pylist()
             return self._thumbnail(key, row.get("source") or "")
-        except (ColdpressError, OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except (ColdpressError, OSError, ValueError) as error:
             raise nothing from error
 
     @cached_property
@@ -133,15 +132,7 @@ class Catalogue:
         return found
 
     def _draw(self, key: str, source: str) -> bytes:
-        with Image.open(self._file(source, key)) as image:
-            if image.width * image.height > self._max_pixels:
-                raise ValueError("too large")
-            image.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-            small = image.convert("RGB")
-        small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-        file = BytesIO()
-        small.save(file, "JPEG", quality=85)
-        return file.getvalue()
+        return thumbnail(self._file(source, key), THUMBNAIL_SIDE, self._max_pixels)
 
     def _line(self, source: str | None) -> str | None:
         """The text at ``file.txt:17``."""

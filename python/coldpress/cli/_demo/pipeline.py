@@ -195,4 +195,5 @@ def _write_report(demo: Demo, points: npt.NDArray[np.float32], shown: list[Parag
             f"accuracy over {len(classes)} modules": f"{evaluation.accuracy:.1%}",
         },
         sections=parts,
+        data={"embed": summary.to_json(), "probe": demo.probe.to_json()},
     )
