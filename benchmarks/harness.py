@@ -51,9 +51,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def compare(engines: list[Engine], items: int, unit: str, repeats: int) -> list[dict[str, Any]]:
-    """Time the engines in turn, `repeats` rounds after one to warm up; the last engine is the baseline."""
-    for engine in engines:
+def compare(engines: list[Engine], items: int, unit: str, repeats: int, *, warm: bool = True) -> list[dict[str, Any]]:
+    """Time the engines in turn, `repeats` rounds after one to `warm` up; the last engine is the baseline."""
+    for engine in engines if warm else ():
         engine.run()
     seconds: dict[str, list[float]] = {engine.name: [] for engine in engines}
     for _ in range(repeats):

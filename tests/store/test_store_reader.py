@@ -134,7 +134,7 @@ def test_a_manifest_that_is_not_json(root):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda m: m.update(format_version=2), "store format version 2, this coldpress reads version 1; upgrade"),
+        (lambda m: m.update(format_version=3), "store format version 3, this coldpress reads version 1 and 2; upgrade"),
         (lambda m: m.update(format="zarr"), "not the manifest of a store"),
         (lambda m: m.pop("shards"), "damaged"),
         (lambda m: m.update(shards=3), "damaged"),

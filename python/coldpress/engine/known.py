@@ -12,7 +12,8 @@ from coldpress.engine.vectors import Vectors
 from coldpress.errors import FingerprintMismatch, StoreError
 from coldpress.store import EmbeddingStore
 from coldpress.store.digests import DigestIndex, KeyLog
-from coldpress.store.manifest import Manifest, metadata_file
+from coldpress.store.manifest import Manifest
+from coldpress.store.names import metadata_file
 from coldpress.store.ragged import RaggedMatrix, open_output
 from coldpress.store.root import Root
 from coldpress.store.tables import opened_table

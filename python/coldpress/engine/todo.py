@@ -18,7 +18,8 @@ from coldpress.errors import StoreError
 from coldpress.preprocess.image import hash_image
 from coldpress.preprocess.text import hash_text
 from coldpress.store.digests import DigestIndex, as_stored, hash_strings
-from coldpress.store.manifest import Manifest, metadata_file
+from coldpress.store.manifest import Manifest
+from coldpress.store.names import metadata_file
 from coldpress.store.root import Root
 from coldpress.store.tables import read_strings
 from coldpress.types import Content, Failed, Item, Modality

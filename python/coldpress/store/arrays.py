@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property, partial
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from coldpress.store import manifest as layout
 from coldpress.store.encoding import OFFSETS, Part, Stored, encode
 from coldpress.store.files import NPY_HEADER_BYTES, npy_header, temporary
+from coldpress.store.manifest import Manifest
+from coldpress.store.names import StoredOutput, matrix_file
 from coldpress.store.ragged import part_matrix, ragged_matrix
 from coldpress.store.root import Root
 from coldpress.types import Ragged, Rows
@@ -24,19 +26,20 @@ Block = npt.NDArray[Any]
 class ArrayWriter:
     """Appends items to the files of one output in shard `number`."""
 
-    def __init__(self, root: Root, manifest: layout.Manifest, output: layout.StoredOutput, number: int) -> None:
+    def __init__(self, root: Root, manifest: Manifest, output: StoredOutput, number: int) -> None:
         self._dtype, self._ragged, self._dim = manifest.dtype, output.ragged, output.dim
         self._parts = [part for part in output.parts(manifest.dtype) if part != OFFSETS]
         self._first_item, self._ends = manifest.rows, [0]
-        matrices = [part_matrix(root, manifest, output, part) for part in self._parts]
-        self._committed: Sequence[Any] = matrices
-        if output.ragged:
-            self._committed = [ragged_matrix(root, manifest, output, matrix) for matrix in matrices]
+        self._open_committed = partial(_committed, root, manifest, output, self._parts)
         self._files: list[IO[bytes]] = []
         for part in output.parts(manifest.dtype):
-            file = temporary(root.directory / layout.matrix_file(output, part, number)).open("w+b")
+            file = temporary(root.directory / matrix_file(output, part, number)).open("w+b")
             self._files.append(file)
             file.write(npy_header(0, part.width, part.dtype))
+
+    @cached_property
+    def _committed(self) -> Sequence[Any]:
+        return self._open_committed()
 
     def encode(self, vectors: Rows, copies: Sequence[int | None]) -> tuple[Stored, list[int]]:
         """Return new items as they are stored, repeated ones byte for byte as the earlier one is; and rows of each."""
@@ -91,6 +94,12 @@ class ArrayWriter:
         if place >= len(self._ends) - 1:
             return chunk[place - len(self._ends) + 1]
         return _read_rows(self._files[n], self._parts[n], self._ends[place], self._ends[place + 1])
+
+
+def _committed(root: Root, manifest: Manifest, output: StoredOutput, parts: Sequence[Part]) -> Sequence[Any]:
+    """The arrays of an output in the shards before; most shards repeat no vector and never look at them."""
+    matrices = [part_matrix(root, manifest, output, part) for part in parts]
+    return [ragged_matrix(root, manifest, output, matrix) for matrix in matrices] if output.ragged else matrices
 
 
 def _read_rows(file: IO[bytes], part: Part, first: int, end: int) -> Block:

@@ -4,75 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from coldpress.errors import StoreError
-from coldpress.store.encoding import DTYPES, OFFSETS, Part, parts
+from coldpress.store import segments
+from coldpress.store.encoding import DTYPES
+from coldpress.store.names import StoredOutput, generation_of, outcomes_file
+from coldpress.store.names import shard_files as files_of
 from coldpress.store.root import Root
+from coldpress.store.shards import Segment, Shard, Shards, StoredFile, Totals
 from coldpress.types import Certificate, Fingerprint
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_NAME = "coldpress-store"
-FORMAT_VERSION = 1
+FORMAT_VERSIONS = (1, 2)
+"""2 where some of the shards are listed in segments; smaller stores are of version 1, byte for byte."""
+
+ALL_CHECKED = 1 << 14
+"""Up to so many shards, opening a store looks at every file; of more only at the last ones."""
+
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredOutput:
-    """Vectors of the store: their name, width, and sub-directory of ``embeddings/`` (empty for an only output).
-
-    Of a `ragged` one each item has a matrix instead of a vector: several rows, those that its offsets tell.
-    """
-
-    name: str
-    dim: int
-    directory: str
-    ragged: bool = False
-
-    def parts(self, dtype: str) -> tuple[Part, ...]:
-        """The arrays it is stored in, those of its rows first."""
-        return (*parts(dtype, self.dim), OFFSETS) if self.ragged else parts(dtype, self.dim)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        values: dict[str, Any] = {"name": self.name, "dim": self.dim, "directory": self.directory}
-        return values | {"ragged": True} if self.ragged else values
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """Size in bytes and SHA-256 of one committed file."""
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One committed shard: how many inputs it covers, what became of them, and its files by relative path.
-
-    A retried input leaves the shard where it failed for the one where it has a row; the first is left with new
-    outcomes, its rows untouched.
-    """
-
-    inputs: int
-    rows: int
-    failed: int
-    duplicates: int
-    files: Mapping[str, StoredFile]
-
-    @property
-    def outcomes(self) -> str:
-        """Relative path of its outcomes: the only file that can be of a later generation."""
-        return next(name for name in self.files if name.startswith("outcomes/"))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `asdict` takes five times as long, and there may be thousands of shards."""
-        files = {name: {"size": file.size, "sha256": file.sha256} for name, file in self.files.items()}
-        counts = {"inputs": self.inputs, "rows": self.rows, "failed": self.failed, "duplicates": self.duplicates}
-        return {**counts, "files": files}
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +49,27 @@ class Manifest:
     dtype: str
     shard_rows: int
     outputs: tuple[StoredOutput, ...]
+    shards: Shards
     schema: tuple[tuple[str, str], ...] | None = None
-    shards: tuple[Shard, ...] = ()
     passes: int = 0
     complete: bool = False
 
     @property
     def inputs(self) -> int:
         """Inputs covered by committed shards."""
-        return sum(shard.inputs for shard in self.shards)
+        return self.shards.totals.inputs
 
     @property
     def rows(self) -> int:
         """Rows of all shards."""
-        return sum(shard.rows for shard in self.shards)
+        return self.shards.totals.rows
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, keys in a fixed order."""
+        sealed = self.shards.segments
         return {
             "format": FORMAT_NAME,
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSIONS[bool(sealed)],
             "model": self.model,
             "source": self.source,
             "description": dict(self.description),
@@ -124,13 +81,15 @@ class Manifest:
             "metadata_schema": None if self.schema is None else [list(column) for column in self.schema],
             "passes": self.passes,
             "complete": self.complete,
-            "shards": [shard.to_json() for shard in self.shards],
+            **({"segments": [asdict(segment) for segment in sealed]} if sealed else {}),
+            "shards": [shard.to_json() for shard in self.shards.tail],
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Manifest:
+    def from_json(cls, values: Mapping[str, Any], reader: segments.SegmentReader) -> Manifest:
         """The reverse of `to_json`; raises KeyError, TypeError or ValueError for anything else."""
         schema, certificate = values["metadata_schema"], values["certificate"]
+        outputs = tuple(StoredOutput(**output) for output in values["outputs"])
         manifest = cls(
             model=values["model"],
             source=values["source"],
@@ -139,9 +98,9 @@ class Manifest:
             certificate=None if certificate is None else Certificate(**certificate),
             dtype=values["dtype"],
             shard_rows=values["shard_rows"],
-            outputs=tuple(StoredOutput(**output) for output in values["outputs"]),
+            outputs=outputs,
             schema=None if schema is None else tuple((str(name), str(kind)) for name, kind in schema),
-            shards=tuple(_shard(shard) for shard in values["shards"]),
+            shards=_shards(outputs, values, reader),
             passes=int(values["passes"]),
             complete=values["complete"],
         )
@@ -156,9 +115,9 @@ class Manifest:
         for output in self.outputs:
             if output.directory and not _SAFE_NAME.fullmatch(output.directory):
                 raise ValueError(f"output directory {output.directory!r}, expected a plain name")
-        for number, shard in enumerate(self.shards):
+        for number, shard in enumerate(self.shards.tail, len(self.shards.sealed)):
             # Only names of our own making are ever opened: a manifest cannot point out of its store.
-            expected = {*shard_files(self, number)[:-1], outcomes_file(number, _generation(shard.outcomes))}
+            expected = {*shard_files(self, number)[:-1], outcomes_file(number, generation_of(shard.outcomes))}
             if set(shard.files) != expected:
                 raise ValueError(f"shard {number} lists {sorted(shard.files)}")
             counts = (shard.inputs, shard.rows, shard.failed, shard.duplicates)
@@ -166,56 +125,29 @@ class Manifest:
                 raise ValueError(f"shard {number} counts {counts}, which does not add up")
 
 
+def _shards(outputs: tuple[StoredOutput, ...], values: Mapping[str, Any], reader: segments.SegmentReader) -> Shards:
+    shards = Shards(outputs, values["dtype"], listed=reader)
+    for entry in values.get("segments", ()):
+        segment = Segment(**{**entry, "totals": Totals(**entry["totals"]), "file": StoredFile(**entry["file"])})
+        if not _SHA256.fullmatch(segment.file.sha256) or segment.first != len(shards):
+            raise ValueError(f"segment {segment.name} does not follow")
+        sealed = np.concatenate([shards.sealed, reader.counts(segment)])
+        totals = shards.totals.plus(segment.totals)
+        shards = replace(shards, segments=(*shards.segments, segment), sealed=sealed, totals=totals)
+    tail = tuple(_shard(shard) for shard in values["shards"])
+    for shard in tail:
+        shards = replace(shards, totals=shards.totals.plus(Totals.of(shard)))
+    return replace(shards, tail=tail)
+
+
 def _shard(values: Mapping[str, Any]) -> Shard:
     files = {path: StoredFile(**entry) for path, entry in values["files"].items()}
     return Shard(**{**values, "files": files})
 
 
-def plan_outputs(dims: Mapping[str, int], ragged: Collection[str] = ()) -> tuple[StoredOutput, ...]:
-    """Give every output a directory: none for a single one of vectors, else its name made safe for any file system."""
-    if len(dims) == 1 and not ragged:
-        return tuple(StoredOutput(name, dim, "") for name, dim in dims.items())
-    outputs: list[StoredOutput] = []
-    taken: set[str] = set()
-    for name, dim in dims.items():
-        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".-") or "output"
-        directory, suffix = safe, 2
-        while directory.lower() in taken:
-            directory, suffix = f"{safe}-{suffix}", suffix + 1
-        taken.add(directory.lower())
-        outputs.append(StoredOutput(name, dim, directory, name in ragged))
-    return tuple(outputs)
-
-
-def matrix_file(output: StoredOutput, part: Part, number: int) -> str:
-    """Relative path of one array of the vectors of shard `number`."""
-    return "/".join(filter(None, [part.folder, output.directory, f"part-{number:05d}.npy"]))
-
-
-def metadata_file(number: int) -> str:
-    """Relative path of the metadata of shard `number`."""
-    return f"metadata/part-{number:05d}.parquet"
-
-
-def outcomes_file(number: int, generation: int = 0) -> str:
-    """Relative path of the outcomes of shard `number`, written anew `generation` times."""
-    return f"outcomes/part-{number:05d}{f'.{generation}' if generation else ''}.parquet"
-
-
-def next_outcomes_file(name: str, number: int) -> str:
-    """The name that follows `name`, which stays valid until the manifest lists the new one."""
-    return outcomes_file(number, _generation(name) + 1)
-
-
-def _generation(name: str) -> int:
-    match = re.fullmatch(r"outcomes/part-\d+(?:\.(\d+))?\.parquet", name)
-    return int(match[1] or 0) if match else 0
-
-
 def shard_files(manifest: Manifest, number: int) -> list[str]:
     """Every file of a new shard `number`, its outcomes last."""
-    arrays = [matrix_file(o, part, number) for o in manifest.outputs for part in o.parts(manifest.dtype)]
-    return [*arrays, metadata_file(number), outcomes_file(number)]
+    return files_of(manifest.outputs, manifest.dtype, number)
 
 
 def write_manifest(root: Root, manifest: Manifest) -> None:
@@ -265,12 +197,12 @@ def _parse_manifest(root: Root, content: bytes) -> Manifest:
     if not isinstance(values, dict) or values.get("format") != FORMAT_NAME:
         raise StoreError(f'{path}: not the manifest of a store, expected "format": "{FORMAT_NAME}"')
     version = values.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in FORMAT_VERSIONS:
         raise StoreError(
-            f"{path}: store format version {version}, this coldpress reads version {FORMAT_VERSION}; upgrade coldpress"
+            f"{path}: store format version {version}, this coldpress reads version 1 and 2; upgrade coldpress"
         )
     try:
-        manifest = Manifest.from_json(values)
+        manifest = Manifest.from_json(values, segments.SegmentReader(root))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"{path}: damaged ({type(error).__name__}: {error}); restore it, or embed again") from error
     check_sizes(root, manifest)
@@ -278,22 +210,28 @@ def _parse_manifest(root: Root, content: bytes) -> Manifest:
 
 
 def check_sizes(root: Root, manifest: Manifest) -> None:
-    """Raise `StoreError` unless every listed file is there with its full length. One listing a directory."""
+    """Raise `StoreError` unless the listed files are there with their full length. One listing a directory.
+
+    Of very many shards only those are looked at that are in no segment: the others were there when it was written, and
+    a million of them would take longer to list than to open.
+    """
+    shards = manifest.shards
+    looked_at = shards if len(shards) <= ALL_CHECKED else shards.tail
+    files = [(segment.name, segment.file) for segment in shards.segments]
     sizes: dict[str, Mapping[str, int]] = {}
-    for shard in manifest.shards:
-        for path, stored in shard.files.items():
-            directory, _, name = path.rpartition("/")
-            if directory not in sizes:
-                sizes[directory] = _listing(root, directory)
-            size = sizes[directory].get(name)
-            if size is None:
-                raise StoreError(
-                    f"{root}/{path}: cannot be read: No such file or directory; restore it, or embed again"
-                )
-            if size != stored.size:
-                raise StoreError(
-                    f"{root}/{path}: damaged: {size} bytes, expected {stored.size}; restore it, or embed again"
-                )
+    for shard in looked_at:
+        files += shard.files.items()
+    for path, stored in files:
+        directory, _, name = path.rpartition("/")
+        if directory not in sizes:
+            sizes[directory] = _listing(root, directory)
+        size = sizes[directory].get(name)
+        if size is None:
+            raise StoreError(f"{root}/{path}: cannot be read: No such file or directory; restore it, or embed again")
+        if size != stored.size:
+            raise StoreError(
+                f"{root}/{path}: damaged: {size} bytes, expected {stored.size}; restore it, or embed again"
+            )
 
 
 def _listing(root: Root, directory: str) -> Mapping[str, int]:

@@ -34,8 +34,8 @@ class ShardedMatrix:
 
     ndim = 2
 
-    def __init__(self, root: Root, names: Sequence[str], rows: Sequence[int], dim: int, dtype: str) -> None:
-        self._root, self._names, self._rows, self._dim = root, tuple(names), tuple(rows), dim
+    def __init__(self, root: Root, names: Sequence[str], rows: npt.ArrayLike, dim: int, dtype: str) -> None:
+        self._root, self._names, self._rows, self._dim = root, names, np.asarray(rows, np.int64), dim
         self._starts = np.concatenate([[0], np.cumsum(self._rows, dtype=np.int64)]).astype(np.int64)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         # Not a method: a cache that held `self` would keep its files open until the cycle is found, 487 at a time.
@@ -206,9 +206,9 @@ def _rows_and_columns(index: tuple[Any, ...]) -> tuple[Any, slice]:
 
 
 def _map_shard(
-    root: Root, names: Sequence[str], rows: Sequence[int], dim: int, dtype: np.dtype[Any], number: int
+    root: Root, names: Sequence[str], rows: npt.NDArray[np.int64], dim: int, dtype: np.dtype[Any], number: int
 ) -> Matrix:
-    return map_matrix(root, names[number], rows[number], dim, dtype).view(np.ndarray)
+    return map_matrix(root, names[number], int(rows[number]), dim, dtype).view(np.ndarray)
 
 
 def map_matrix(root: Root, name: str, rows: int, dim: int, dtype: npt.DTypeLike) -> np.memmap[Any, Any]:

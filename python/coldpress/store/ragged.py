@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from coldpress.store.encoding import OFFSETS, Part
 from coldpress.store.files import NPY_HEADER_BYTES
-from coldpress.store.manifest import Manifest, StoredOutput, matrix_file
+from coldpress.store.manifest import Manifest
 from coldpress.store.matrix import DecodedMatrix, Matrix, ShardedMatrix, VectorMatrix, map_matrix
+from coldpress.store.names import PartNames, StoredOutput, matrix_file
 from coldpress.store.root import Root
 from coldpress.types import Ragged
 
@@ -31,10 +32,11 @@ class RaggedMatrix:
     values : the rows (T, D) of all items, one below the other.
     """
 
-    def __init__(self, values: VectorMatrix, offsets: ShardedMatrix, shards: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, values: VectorMatrix, offsets: ShardedMatrix, items: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> None:
         self.values, self._offsets = values, offsets
-        ends = np.cumsum(np.array([(0, 0), *shards], np.int64), axis=0)
-        self._first_items, self._first_rows = ends[:, 0], ends[:, 1]
+        self._first_items, self._first_rows = (np.concatenate([[0], np.cumsum(n)]) for n in (items, rows))
 
     @property
     def dim(self) -> int:
@@ -96,8 +98,7 @@ def ragged_matrix(root: Root, manifest: Manifest, output: StoredOutput, values: 
     """The rows of some array of a ragged output, by item."""
     offsets = part_matrix(root, manifest, output, OFFSETS)
     first = output.parts(manifest.dtype)[0]
-    rows = _rows(manifest, output, first)
-    return RaggedMatrix(values, offsets, [(s.rows, count) for s, count in zip(manifest.shards, rows, strict=True)])
+    return RaggedMatrix(values, offsets, manifest.shards.rows, _rows(manifest, output, first))
 
 
 def open_part(root: Root, manifest: Manifest, output: StoredOutput, part: Part) -> ShardedMatrix | Matrix:
@@ -106,20 +107,19 @@ def open_part(root: Root, manifest: Manifest, output: StoredOutput, part: Part) 
         return np.empty((0, part.width), dtype=part.dtype)
     if len(manifest.shards) == 1:
         (rows,) = _rows(manifest, output, part)
-        return map_matrix(root, matrix_file(output, part, 0), rows, part.width, part.dtype)
+        return map_matrix(root, matrix_file(output, part, 0), int(rows), part.width, part.dtype)
     return part_matrix(root, manifest, output, part)
 
 
 def part_matrix(root: Root, manifest: Manifest, output: StoredOutput, part: Part) -> ShardedMatrix:
     """The same as a matrix over any number of shards, none of which is opened before a row of it is wanted."""
-    names = [matrix_file(output, part, number) for number in range(len(manifest.shards))]
+    names = PartNames(output, part, len(manifest.shards))
     return ShardedMatrix(root, names, _rows(manifest, output, part), part.width, part.dtype)
 
 
-def _rows(manifest: Manifest, output: StoredOutput, part: Part) -> list[int]:
+def _rows(manifest: Manifest, output: StoredOutput, part: Part) -> npt.NDArray[np.int64]:
     """Rows of an array in each shard; of the tokens of items the manifest has no count, but the size of the file."""
     if part == OFFSETS or not output.ragged:
-        return [shard.rows for shard in manifest.shards]
-    width = part.width * np.dtype(part.dtype).itemsize
-    sizes = [shard.files[matrix_file(output, part, number)].size for number, shard in enumerate(manifest.shards)]
-    return [(size - NPY_HEADER_BYTES) // width for size in sizes]
+        return manifest.shards.rows
+    sizes = manifest.shards.sizes(matrix_file(output, part, 0))
+    return (sizes - NPY_HEADER_BYTES) // (part.width * np.dtype(part.dtype).itemsize)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pyarrow.compute as pc
 from coldpress.errors import StoreError
 from coldpress.store.files import sha256
 from coldpress.store.keys import Keys
-from coldpress.store.manifest import Manifest, StoredOutput, check_sizes, metadata_file, read_manifest
+from coldpress.store.manifest import Manifest, check_sizes, read_manifest
 from coldpress.store.matrix import Matrix, ShardedMatrix, VectorMatrix, iter_blocks
+from coldpress.store.names import StoredOutput, metadata_file
 from coldpress.store.projection import Projection, read_projection
 from coldpress.store.ragged import RaggedMatrix, open_output, open_part
 from coldpress.store.root import Root, open_root
@@ -50,7 +52,7 @@ class EmbeddingStore:
         self._manifest = read_manifest(self._root)
 
     def __len__(self) -> int:
-        return sum(shard.rows for shard in self._manifest.shards)
+        return self._manifest.rows
 
     def __repr__(self) -> str:
         widths = " + ".join(str(output.dim) for output in self._manifest.outputs)
@@ -121,17 +123,17 @@ class EmbeddingStore:
     @property
     def failed(self) -> int:
         """Inputs without a row; `outcomes` has the reasons."""
-        return sum(shard.failed for shard in self._manifest.shards)
+        return self._manifest.shards.totals.failed
 
     @property
     def nbytes(self) -> int:
         """Bytes of all committed files."""
-        return sum(file.size for shard in self._manifest.shards for file in shard.files.values())
+        return self._manifest.shards.totals.nbytes
 
     @property
     def duplicates(self) -> int:
         """Rows whose vector was copied from an equal input."""
-        return sum(shard.duplicates for shard in self._manifest.shards)
+        return self._manifest.shards.totals.duplicates
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -291,17 +293,16 @@ class EmbeddingStore:
         """
         check_sizes(self._root, self._manifest)
         _ = self.projection
-        for shard in self._manifest.shards:
-            for name, stored in shard.files.items():
-                try:
-                    found = sha256(self._root.fetch(name))
-                except OSError as error:
-                    raise StoreError(f"{self.path}/{name}: cannot be read: {error.strerror or error}") from error
-                if found != stored.sha256:
-                    raise StoreError(
-                        f"{self.path}/{name}: damaged: sha256 {found}, expected {stored.sha256}; "
-                        "restore it, or embed again"
-                    )
+        segments = ((segment.name, segment.file) for segment in self._manifest.shards.segments)
+        for name, stored in chain(segments, (file for shard in self._manifest.shards for file in shard.files.items())):
+            try:
+                found = sha256(self._root.fetch(name))
+            except OSError as error:
+                raise StoreError(f"{self.path}/{name}: cannot be read: {error.strerror or error}") from error
+            if found != stored.sha256:
+                raise StoreError(
+                    f"{self.path}/{name}: damaged: sha256 {found}, expected {stored.sha256}; restore it, or embed again"
+                )
 
     @cached_property
     def _matrices(self) -> dict[str, VectorMatrix | RaggedMatrix]:

@@ -10,11 +10,13 @@ from typing import IO
 
 import pyarrow as pa
 
-from coldpress.store import manifest as layout
 from coldpress.store.arrays import ArrayWriter
 from coldpress.store.files import sha256, sync_file, temporary
+from coldpress.store.manifest import Manifest, shard_files
+from coldpress.store.names import metadata_file, next_outcomes_file, outcomes_file
 from coldpress.store.root import Root
 from coldpress.store.schema import OUTCOME_TYPES, ColumnTypes, GrowingTable, MetadataColumns, base_types, write_parquet
+from coldpress.store.shards import Shard, StoredFile
 from coldpress.store.tables import read_table
 from coldpress.types import Failed, Results
 
@@ -22,9 +24,9 @@ from coldpress.types import Failed, Results
 class ShardWriter:
     """The next shard of a store, invisible until `commit` has renamed its files and the manifest lists them."""
 
-    def __init__(self, root: Root, manifest: layout.Manifest) -> None:
+    def __init__(self, root: Root, manifest: Manifest) -> None:
         self._root, self._directory, self._number = root, root.directory, len(manifest.shards)
-        self._names = layout.shard_files(manifest, self._number)
+        self._names = shard_files(manifest, self._number)
         self._metadata = MetadataColumns()
         self._outcomes = GrowingTable(OUTCOME_TYPES)
         self._rows = 0
@@ -55,18 +57,18 @@ class ShardWriter:
         self._rows += len(rows)
         self._outcomes.append({name: [getattr(o, name) for o in results.outcomes] for name, _ in OUTCOME_TYPES})
 
-    def commit(self, types: ColumnTypes | None, warned: set[str]) -> tuple[layout.Shard, ColumnTypes | None]:
+    def commit(self, types: ColumnTypes | None, warned: set[str]) -> tuple[Shard, ColumnTypes | None]:
         """Make the files durable and give them their names; the caller then lists them in the manifest."""
         if types is None and self._rows:
             types = self._metadata.infer()
         for array in self._arrays.values():
             array.finish()
-        self._write_table(layout.metadata_file(self._number), self._metadata.table(types or base_types(), warned))
-        self._write_table(layout.outcomes_file(self._number), self._outcomes.table())
+        self._write_table(metadata_file(self._number), self._metadata.table(types or base_types(), warned))
+        self._write_table(outcomes_file(self._number), self._outcomes.table())
         files = {}
         for name in self._names:
             beside = temporary(self._directory / name)
-            files[name] = layout.StoredFile(beside.stat().st_size, sha256(beside))
+            files[name] = StoredFile(beside.stat().st_size, sha256(beside))
         for name in files:
             path = self._directory / name
             temporary(path).replace(path)
@@ -74,7 +76,7 @@ class ShardWriter:
             sync_file(directory)
         self._root.publish(files)
         count = self._outcomes.column("status").to_pylist().count
-        return layout.Shard(self.inputs, self._rows, count("failed"), count("duplicate"), files), types
+        return Shard(self.inputs, self._rows, count("failed"), count("duplicate"), files), types
 
     def discard(self) -> None:
         """Remove what has been written; called when a run ends in the middle of a shard."""
@@ -90,7 +92,7 @@ class ShardWriter:
             _sync_and_close(file)
 
 
-def without_failures(root: Root, shard: layout.Shard, number: int, keys: Mapping[str, int]) -> layout.Shard:
+def without_failures(root: Root, shard: Shard, number: int, keys: Mapping[str, int]) -> Shard:
     """The same shard after so many inputs of these keys, which had failed in it, have found a place elsewhere.
 
     The new outcomes get a name of their own: until the manifest lists it, the store is as it was.
@@ -101,12 +103,12 @@ def without_failures(root: Root, shard: layout.Shard, number: int, keys: Mapping
         gone.append(status == "failed" and left.get(str(key), 0) > 0)
         if gone[-1]:
             left[str(key)] -= 1
-    name = layout.next_outcomes_file(shard.outcomes, number)
+    name = next_outcomes_file(shard.outcomes, number)
     path = root.directory / name
     with temporary(path).open("wb") as file:
         write_parquet(outcomes.filter(pa.array([not moved for moved in gone])), file)
         _sync_and_close(file)
-    stored = layout.StoredFile(temporary(path).stat().st_size, sha256(temporary(path)))
+    stored = StoredFile(temporary(path).stat().st_size, sha256(temporary(path)))
     temporary(path).replace(path)
     sync_file(path.parent)
     root.publish([name])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,32 +14,18 @@ from typing import Any
 from coldpress.errors import FingerprintMismatch, StoreError
 from coldpress.store.encoding import DTYPES
 from coldpress.store.files import LOCK_NAME, SCRATCH_PREFIX, explained, sync_file, temporary
-from coldpress.store.manifest import (
-    MANIFEST_NAME,
-    Manifest,
-    plan_outputs,
-    read_manifest,
-    shard_files,
-    write_manifest,
-)
+from coldpress.store.manifest import ALL_CHECKED, MANIFEST_NAME, Manifest, read_manifest, shard_files, write_manifest
+from coldpress.store.names import plan_outputs
 from coldpress.store.projection import PROJECTION_NAME, Projection, write_projection
 from coldpress.store.root import Root, open_root
 from coldpress.store.schema import check_metadata
+from coldpress.store.segments import DIRECTORY, sealed
 from coldpress.store.shard import ShardWriter, without_failures
+from coldpress.store.shards import Shards, Totals
 from coldpress.store.tables import read_strings
 from coldpress.types import Certificate, Fingerprint, Results
 
-_PART = re.compile(r"\.?part-\d+\..*")
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Inputs of a store and what became of them."""
-
-    inputs: int
-    rows: int
-    failed: int
-    duplicates: int
+_OURS = re.compile(r"\.?(part-\d+\.|\d+-\d+-[0-9a-f]{16}\.).*")
 
 
 class StoreWriter:
@@ -106,7 +92,9 @@ class StoreWriter:
         _check_arguments(dims, dtype, shard_rows)
         self._root = open_root(path)
         outputs = plan_outputs(dims, ragged)
-        asked = Manifest(model, source, description, fingerprint, None, dtype, shard_rows, outputs)
+        asked = Manifest(
+            model, source, description, fingerprint, None, dtype, shard_rows, outputs, Shards(outputs, dtype)
+        )
         self._shard: ShardWriter | None = None
         self._failed_in: dict[str, list[int]] = {}
         self._warned: set[str] = set()
@@ -148,13 +136,7 @@ class StoreWriter:
     @property
     def totals(self) -> Totals:
         """What the committed shards hold together."""
-        shards = self._manifest.shards
-        return Totals(
-            inputs=self._manifest.inputs,
-            rows=sum(shard.rows for shard in shards),
-            failed=sum(shard.failed for shard in shards),
-            duplicates=sum(shard.duplicates for shard in shards),
-        )
+        return self._manifest.shards.totals
 
     @property
     def manifest(self) -> Manifest:
@@ -281,11 +263,11 @@ class StoreWriter:
         manifest = self._manifest
         moved = self._moved(shard.keys) if shard is not None and self._failed_in else {}
         if shard is not None:
-            shards = list(manifest.shards)
+            shards = manifest.shards
             for number, keys in moved.items():
-                shards[number] = without_failures(self._root, shards[number], number, keys)
+                shards = shards.replaced(number, without_failures(self._root, shards[number], number, keys))
             committed, schema = shard.commit(manifest.schema, self._warned)
-            manifest = replace(manifest, shards=(*shards, committed), schema=schema)
+            manifest = replace(manifest, shards=sealed(self._root, shards.append(committed)), schema=schema)
         manifest = replace(manifest, complete=complete, passes=manifest.passes + complete)
         self._lock.confirm()
         write_manifest(self._root, manifest)
@@ -296,6 +278,10 @@ class StoreWriter:
                 if not self._failed_in[key]:
                     del self._failed_in[key]
             self._root.remove(before.shards[number].outcomes)
+        kept = {segment.name for segment in manifest.shards.segments}
+        for segment in before.shards.segments:
+            if segment.name not in kept:
+                self._root.remove(segment.name)
 
     def _moved(self, keys: Sequence[str]) -> dict[int, Counter[str]]:
         """How many failures of which key leave which shard, now that there are rows for these keys."""
@@ -310,14 +296,26 @@ class StoreWriter:
 
     def _remove_leftovers(self, manifest: Manifest) -> None:
         """Delete what a killed run has left: temporary files, and files renamed but never listed in the manifest."""
-        listed = {name for shard in manifest.shards for name in shard.files}
-        for directory in {Path(name).parent.as_posix() for name in shard_files(manifest, 0)}:
-            with suppress(FileNotFoundError):  # behind a URL there may be no directory before there is a file in it
-                for entry in self._root.listing(directory):
-                    if _PART.fullmatch(entry) and f"{directory}/{entry}" not in listed:
-                        self._root.remove(f"{directory}/{entry}")
+        segments = {segment.name for segment in manifest.shards.segments}
+        self._remove_others(DIRECTORY, lambda name: name in segments)
+        if (
+            len(manifest.shards) > ALL_CHECKED
+        ):  # to list millions of files takes minutes; only the next shard can be there
+            for name in shard_files(manifest, len(manifest.shards)):
+                self._root.remove(name)
+                self._root.remove(temporary(Path(name)).as_posix())
+        else:
+            listed = {name for shard in manifest.shards for name in shard.files}
+            for directory in {Path(name).parent.as_posix() for name in shard_files(manifest, 0)}:
+                self._remove_others(directory, lambda name: name in listed)
         for scratch in self._root.directory.glob(f"{SCRATCH_PREFIX}*"):
             scratch.unlink()
+
+    def _remove_others(self, directory: str, is_listed: Callable[[str], bool]) -> None:
+        with suppress(FileNotFoundError):  # behind a URL there may be no directory before there is a file in it
+            for entry in self._root.listing(directory):
+                if _OURS.fullmatch(entry) and not is_listed(f"{directory}/{entry}"):
+                    self._root.remove(f"{directory}/{entry}")
 
     def _check_results(self, results: Results) -> None:
         """The engine's side of the contract, checked because a row out of step would damage the store silently."""
