@@ -23,7 +23,7 @@ LADDER = [
     {"engine"},
     {"extractor"},
     {"index", "probes", "sklearn", "together"},
-    {"recipe", "embedding_map"},
+    {"recipe", "embedding_map", "drift"},
     {"report", "bench", "serve"},
     {"cli"},
 ]
