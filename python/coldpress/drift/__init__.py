@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from coldpress.drift.detect import Drift, detect_drift
-from coldpress.drift.driving import Driving
+from coldpress.drift.driving import Driving, Item
 from coldpress.drift.effects import Effects
 from coldpress.drift.mmd import Verdict
 from coldpress.drift.monitor import DriftMonitor, MonitorReport
 from coldpress.drift.reference import Reference
+from coldpress.drift.refit import Refit, refit_head
+from coldpress.drift.values import Overrepresented
 from coldpress.drift.windows import Window
 
 __all__ = [
@@ -15,9 +17,13 @@ __all__ = [
     "DriftMonitor",
     "Driving",
     "Effects",
+    "Item",
     "MonitorReport",
+    "Overrepresented",
     "Reference",
+    "Refit",
     "Verdict",
     "Window",
     "detect_drift",
+    "refit_head",
 ]

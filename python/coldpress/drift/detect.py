@@ -21,6 +21,9 @@ from coldpress.probes.examine import plain
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
 
+_SIZES = ((0.05, "a little"), (0.2, "moderately"), (0.5, "much"), (0.9, "very much"))
+"""By the share of new items that would have to be others."""
+
 LEVEL = 0.01
 """One false alarm in a hundred comparisons of data that have not changed."""
 
@@ -59,11 +62,21 @@ class Drift:
     seed: int
     seconds: float
 
+    @property
+    def sentence(self) -> str:
+        """The verdict in plain words."""
+        if not self.verdict.alarm:
+            return f"as far as {self.tested[1]:,} of the new items can tell, they are like the reference"
+        share = self.effects.separation.changed
+        size = next((word for limit, word in _SIZES if share < limit), "completely")
+        return f"the new items differ {size} from the reference, by more than chance"
+
     def to_json(self) -> dict[str, Any]:
         """Everything but `shift` and the scores of single items, as plain JSON values."""
         shown = {name: getattr(self.driving, name) for name in ("unlike", "items", "missing", "values")}
         return {
             "drift": self.verdict.alarm,
+            "sentence": self.sentence,
             **asdict(self.verdict),
             "permutations": permutations_for(self.verdict.level),
             "reference_items": self.reference_items,

@@ -27,6 +27,7 @@ RARE = 0.01
 """So much of the reference lies beyond the score from which a new item counts as unlike it."""
 _BLOCK_ROWS = 8192
 _LEFT_OUT = {"key", "source", "content_hash"}
+_QUIET = {"num_tokens", "truncated"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,12 @@ class Item:
     key: str
     score: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def snippet(self) -> str:
+        """Its text where it has one, else what is known of it."""
+        known = (f"{name} {value}" for name, value in self.metadata.items() if name not in _QUIET)
+        return str(self.metadata.get("text") or ", ".join(known))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

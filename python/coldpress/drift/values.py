@@ -87,8 +87,12 @@ class Counts:
                 gain = one.unlike - base[value] / base.total()
                 found.append((one, gain, _chance(count, unlike.total(), base[value], base.total())))
         kept = holm(np.array([p for _, _, p in found]), level)
-        significant = [(one, gain) for (one, gain, _), keep in zip(found, kept, strict=True) if keep and gain > 0]
-        return tuple(one for one, _ in sorted(significant, key=lambda pair: -pair[1])[:SHOWN])
+        telling = [
+            (one, gain)
+            for (one, gain, _), keep in zip(found, kept, strict=True)
+            if keep and gain > 0 and one.unlike > (one.reference or 0)
+        ]
+        return tuple(one for one, _ in sorted(telling, key=lambda pair: -pair[1])[:SHOWN])
 
 
 def _tally(values: Any, edges: npt.NDArray[np.float64] | None) -> dict[str, int]:

@@ -99,7 +99,7 @@ class RowTable:
             done += len(table)
             if column not in table.column_names:
                 continue
-            found = pc.value_counts(table.column(column).filter(kept).drop_null())
+            found: Any = pc.value_counts(table.column(column).filter(kept).drop_null())
             if len(found) > most:
                 return []
             counts.update({one["values"]: one["counts"] for one in found.to_pylist()})

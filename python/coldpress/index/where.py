@@ -81,11 +81,12 @@ def _expression(table: RowTable, column: str, operator: str, value: Any) -> pc.E
     several = isinstance(value, list | tuple | set)
     if (value is None or several) and operator not in ("=", "!="):
         raise ColdpressError(f"where has {column!r} {operator} {value!r}, expected one value to compare with")
+    present: Any = field.is_valid()
     if value is None:
-        return field.is_null() if operator == "=" else field.is_valid()
+        return present if operator == "!=" else field.is_null()
     if several:
         among = field.isin(pa.array([_as(kind, column, one) for one in value], kind))
-        return among if operator == "=" else field.is_valid() & ~among
+        return among if operator == "=" else present & ~among
     expression: pc.Expression = _OPERATORS[operator](field, pa.scalar(_as(kind, column, value), kind))
     return expression
 
