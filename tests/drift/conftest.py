@@ -26,7 +26,7 @@ def make_store(tmp_path_factory):
             for start in range(0, len(vectors), shard_rows):
                 rows = range(start, min(start + shard_rows, len(vectors)))
                 items = [Item(f"item {row}", "text", "", metadata[row]) for row in rows]
-                inputs = [TextInput(np.zeros(1, np.int32), item.key, 1, False) for item in items]
+                inputs = [TextInput(np.zeros(1, np.int32), f"{path} {item.key}", 1, False) for item in items]
                 outcomes = [Outcome(item.key, "ok") for item in items]
                 part = {"pooled": vectors[start : start + shard_rows]}
                 writer.write(Results(items, inputs, outcomes, [None] * len(items), part))

@@ -9,7 +9,7 @@ from scipy.stats import binom, kstest
 from coldpress.drift import Reference
 from coldpress.errors import ColdpressError
 
-REPEATS = 300
+REPEATS = 200
 
 
 def gaussian(rng, rows):

@@ -39,7 +39,7 @@ class RandomFeatures:
     @classmethod
     def fit(cls, rows: Floats, seed: int) -> RandomFeatures:
         """For data of which `rows` (N, D), N at least 2, are a sample: their median distance is the bandwidth."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng([seed, *rows.shape])
         drawn = rng.standard_normal((rows.shape[1], FREQUENCIES)) / median_distance(rows)
         return cls(drawn.astype(np.float32))
 

@@ -78,7 +78,8 @@ def compare(reference: Floats, new: Floats, level: float, seed: int) -> Verdict:
     centre = pooled.mean(axis=0, dtype=np.float64)
     pooled -= centre.astype(np.float32)
     observed = _discrepancy(new.sum(axis=0, dtype=np.float64)[None] - m * centre, centre, n, m)[0]
-    rng, found = np.random.default_rng(seed), []
+    # A stream of its own: the rows themselves may have been drawn by the same seed, and divisions must not know of it.
+    rng, found = np.random.default_rng([seed, n, m]), []
     step = max(1, _CELLS // len(pooled))
     for start in range(0, count, step):
         sums = _random_sums(pooled, m, min(step, count - start), rng)
