@@ -23,7 +23,7 @@ LADDER = [
     {"engine"},
     {"extractor"},
     {"index", "probes", "sklearn", "together"},
-    {"recipe", "embedding_map", "distributed"},
+    {"recipe", "embedding_map", "distributed", "drift"},
     {"report", "bench", "serve"},
     {"cli"},
 ]

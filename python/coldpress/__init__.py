@@ -19,6 +19,7 @@ from coldpress._version import __version__
 if TYPE_CHECKING:
     from coldpress.client import Client
     from coldpress.data import Columns
+    from coldpress.drift import DriftMonitor
     from coldpress.engine import Progress, Summary
     from coldpress.errors import ColdpressError, FingerprintMismatch
     from coldpress.extractor import Extractor
@@ -33,6 +34,7 @@ __all__ = [
     "Client",
     "ColdpressError",
     "Columns",
+    "DriftMonitor",
     "EmbeddingStore",
     "Extractor",
     "Fingerprint",
@@ -51,6 +53,7 @@ __all__ = [
 _HOMES = {
     "coldpress.client": ("Client",),
     "coldpress.data": ("Columns",),
+    "coldpress.drift": ("DriftMonitor",),
     "coldpress.engine": ("Progress", "Summary"),
     "coldpress.errors": ("ColdpressError", "FingerprintMismatch"),
     "coldpress.extractor": ("Extractor",),

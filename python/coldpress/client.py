@@ -119,6 +119,11 @@ class Client:
         answer, _ = self._ask("GET", "/v1/info", None, "application/json")
         return dict(json.loads(answer))
 
+    def drift(self) -> Mapping[str, Any]:
+        """Whether what the server is asked is still like what it was asked before, by modality."""
+        answer, _ = self._ask("GET", "/v1/drift", None, "application/json")
+        return dict(json.loads(answer))
+
     def _json(self, path: str, body: Mapping[str, Any]) -> Any:
         answer, _ = self._ask("POST", path, body, "application/json")
         return json.loads(answer)

@@ -79,6 +79,31 @@ def test_ways_to_say_the_same(index, labelled):
     assert index.search(queries, 3, where={"part": None})[1].ravel().tolist() == ["item 5"] * 5
 
 
+def test_null_and_lists_are_asked_for_and_excluded(make_store):
+    metadata = [{"part": part} for part in ("a", "b", None, "c", "a", None)]
+    index = VectorIndex.build(make_store(np.eye(6, dtype=np.float32), metadata=metadata))
+
+    def rows(where):
+        return sorted(int(key.split()[1]) for key in index.search(np.ones((1, 6)), 6, where=where)[1][0])
+
+    assert rows({"part": None}) == rows({"part": {"=": None}}) == [2, 5]
+    assert rows({"part": {"!=": None}}) == [0, 1, 3, 4]
+    assert rows({"part": {"!=": ["a", "c"]}}) == [1]
+    assert rows({"part": {"=": ["a", "c"]}}) == [0, 3, 4]
+    for value in (None, ["a"]):
+        with pytest.raises(ColdpressError, match=r"'part' <= .*expected one value to compare with"):
+            rows({"part": {"<=": value}})
+
+
+def test_the_values_of_a_column_are_those_of_all_rows_that_can_be_found(labelled, make_store):
+    metadata = [{"kind": "rare" if row == 4321 else f"k{row % 3}", "id": str(row)} for row in range(5000)]
+    index = VectorIndex.build(make_store(labelled[1][:5000], metadata=metadata, shard_rows=2000))
+    assert index.choices(50) == {"kind": ["k0", "k1", "k2", "rare"]}
+    index.remove(["item 4321", *(f"item {row}" for row in range(0, 900, 3))])
+    assert index.choices(50) == {"kind": ["k1", "k2", "k0"]}
+    assert index.choices(2) == {}
+
+
 def test_long_expressions_are_told_apart(index, labelled):
     names = [f"item {row}" for row in range(200)]
     for hidden in ("item 50", "item 60"):

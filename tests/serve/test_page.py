@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,25 @@ def test_the_page_fits_a_telephone_and_the_dark(server: Any, visit: Callable[...
     assert dark != visit(server, color_scheme="light").evaluate("getComputedStyle(document.body).backgroundColor")
 
 
+def test_drift_of_the_queries_is_shown(
+    start: Callable[..., Any], index: Path, store: Any, visit: Callable[..., Page]
+) -> None:
+    with start("--index", index, "--drift", store.path, "--drift-window", 20) as server:
+        page = visit(server)
+        expect(page.locator("#drift-panel")).to_contain_text("0 of 20 queries for a first look")
+        for i in range(20):
+            server.client.embed(f"{i} {i}")
+        end = time.monotonic() + 20
+        while not server.client.drift()["text"]["history"]:
+            assert time.monotonic() < end
+        page.reload()
+        expect(page.locator("#drift p.bad")).to_contain_text("Drift: the last 20 queries differ from 300 vectors")
+        expect(page.locator("#drift rect.alarm")).to_have_count(1)
+        expect(page.get_by_role("img", name="Drift: the last 20 queries")).to_be_visible()
+
+
 def test_the_api_is_explained(server: Any, visit: Callable[..., Page]) -> None:
     page = visit(server, "/docs")
-    expect(page.locator(".route")).to_have_count(13)
+    expect(page.locator(".route")).to_have_count(14)
     page.locator(".route", has_text="/v1/search").first.click()
     expect(page.get_by_text("/v1/search -H")).to_be_visible()

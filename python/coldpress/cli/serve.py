@@ -14,7 +14,7 @@ from coldpress.cli import _terminal as terminal
 from coldpress.cli._command import Command, Result
 from coldpress.cli._progress import busy
 
-_WHAT, _WHO, _LIMITS = "What to serve", "Who may come in", "Limits"
+_WHAT, _WHO, _LIMITS, _DRIFT = "What to serve", "Who may come in", "Limits", "Drift"
 
 
 def serve(
@@ -40,6 +40,24 @@ def serve(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    drift: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STORE|DIR",
+            help="Compare what is asked with a store of queries, or keep the first ones in a directory across restarts."
+            " [dim]Default: the first since the start.[/]",
+            rich_help_panel=_DRIFT,
+        ),
+    ] = None,
+    drift_window: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=20,
+            help="Queries compared at a time; the first four times N are the baseline.",
+            rich_help_panel=_DRIFT,
+        ),
+    ] = 500,
     host: Annotated[
         str, typer.Option(metavar="HOST", help="Address to listen on.", rich_help_panel=_WHO)
     ] = "127.0.0.1",
@@ -108,7 +126,18 @@ def serve(
         body_bytes=int(max_body * 1e6), items=max_items, pixels=int(max_pixels * 1e6), deadline_s=deadline
     )
     places = serving.Places(
-        model, index, head, arch, device, threads, precision.value, batch_cost=max_batch, media=media, limits=limits
+        model,
+        index,
+        head,
+        arch,
+        device,
+        threads,
+        precision.value,
+        batch_cost=max_batch,
+        media=media,
+        drift=drift,
+        drift_window=drift_window,
+        limits=limits,
     )
     if api_keys is not None:
         serving.read_keys(api_keys)  # fails before anything is loaded

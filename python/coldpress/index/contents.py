@@ -75,6 +75,12 @@ class Contents:
             self._matches[name] = found
         return found
 
+    def choices(self, most: int) -> dict[str, list[Any]]:
+        """The values of those columns that have two to `most`, of rows that may be found, the most frequent first."""
+        live = ~self.removed
+        found = {name: self.rows.choices(name, live, most) for name in self.rows.columns}
+        return {name: values for name, values in found.items() if len(values) > 1}
+
     def rows_of(self, keys: Sequence[str]) -> Rows:
         """The first row with each key that has not been removed; `ColdpressError` where there is none."""
         return np.array([self._live(*found) for found in zip(keys, self.rows.find(keys), strict=True)], np.int64)

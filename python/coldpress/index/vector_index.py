@@ -330,9 +330,8 @@ class VectorIndex:
     def check(self, fingerprint: Fingerprint) -> None:
         """Refuse queries whose vectors cannot be compared with those of the index.
 
-        Those of the other tower of the same checkpoint can (:meth:`coldpress.Fingerprint.meets`): texts find images in
-        an index of CLIP or SigLIP. Such a query runs in its own precision and with its own prompt, whatever the vectors
-        of the index ran in.
+        Those of the other tower of the same checkpoint can (:meth:`coldpress.Fingerprint.meets`), in whatever precision
+        and with whatever prompt they ran: texts find images in an index of CLIP or SigLIP.
 
         Raises
         ------
@@ -356,13 +355,15 @@ class VectorIndex:
         """Names of the metadata columns that `where` can ask for, beside ``key``."""
         return self._contents.rows.columns
 
+    def choices(self, most: int) -> Mapping[str, Sequence[Any]]:
+        """The values of the columns that have two to `most` of them, the most frequent first; reads all rows."""
+        return self._contents.choices(most)
+
     @property
     def keys(self) -> Keys:
         """The key of every row that can be found."""
-        contents = self._contents
-        return Keys(
-            contents.rows.keys.filter(pa.array(~contents.removed)) if contents.removed.any() else contents.rows.keys
-        )
+        keys, removed = self._contents.rows.keys, self._contents.removed
+        return Keys(keys.filter(pa.array(~removed)) if removed.any() else keys)
 
     @property
     def settings(self) -> Mapping[str, Any]:

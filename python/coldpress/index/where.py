@@ -28,7 +28,7 @@ _ROW = "__row__"
 
 
 def matching(table: RowTable, where: Where) -> npt.NDArray[np.bool_]:
-    """For each row whether it meets the conditions; null meets none.
+    """For each row whether it meets the conditions; null meets none but ``None``.
 
     Raises
     ------
@@ -78,10 +78,15 @@ def _parse(text: str) -> tuple[str, str, Any]:
 
 def _expression(table: RowTable, column: str, operator: str, value: Any) -> pc.Expression:
     kind, field = table.column(column).type, pc.field(column)
+    several = isinstance(value, list | tuple | set)
+    if (value is None or several) and operator not in ("=", "!="):
+        raise ColdpressError(f"where has {column!r} {operator} {value!r}, expected one value to compare with")
+    present: Any = field.is_valid()
     if value is None:
-        return field.is_null()
-    if isinstance(value, list | tuple | set):
-        return field.isin(pa.array([_as(kind, column, one) for one in value], kind))
+        return present if operator == "!=" else field.is_null()
+    if several:
+        among = field.isin(pa.array([_as(kind, column, one) for one in value], kind))
+        return among if operator == "=" else present & ~among
     expression: pc.Expression = _OPERATORS[operator](field, pa.scalar(_as(kind, column, value), kind))
     return expression
 

@@ -7,7 +7,6 @@ leaves nothing but a small copy that was decoded and encoded here.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -33,7 +32,6 @@ THUMBNAIL_SIDE = 256
 SNIPPET_CHARACTERS = 400
 _MOST_LINES = 1_000_000
 _CHOICES = 50
-_SAMPLE = 2000  # keys, looked up one by one in 30 us each
 _CACHED = 1024  # thumbnails, of about 10 kB
 
 
@@ -52,7 +50,7 @@ class Catalogue:
     Attributes
     ----------
     columns : metadata that may be shown and asked for.
-    choices : the values of those columns that have few, in a sample, the most frequent first: what a page offers.
+    choices : the values of those columns that have few, the most frequent first: what a page offers.
     map : where some of the items lie in the plane, or None.
 
     Parameters
@@ -122,14 +120,8 @@ class Catalogue:
         return Spots(keys, self.map.points[there], columns)
 
     def _offered(self) -> Mapping[str, Sequence[Any]]:
-        keys = self._index.keys
-        sample = self._index.metadata(keys[:: max(1, len(keys) // _SAMPLE)].tolist(), self.columns)
-        found = {}
-        for name in self.columns:
-            counts = Counter(value for value in sample.column(name).to_pylist() if value is not None)
-            if 1 < len(counts) <= _CHOICES:
-                found[name] = [plain(value) for value, _ in counts.most_common()]
-        return found
+        found = self._index.choices(_CHOICES)
+        return {name: [plain(value) for value in found[name]] for name in self.columns if name in found}
 
     def _draw(self, key: str, source: str) -> bytes:
         return thumbnail(self._file(source, key), THUMBNAIL_SIDE, self._max_pixels)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from coldpress._version import __version__
@@ -9,6 +12,20 @@ from coldpress.serve.batching import Batch
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+
+
+@dataclass(frozen=True)
+class DriftMetrics:
+    """What the watch over the queries of one modality tells."""
+
+    statistic: Gauge
+    threshold: Gauge
+    p_value: Gauge
+    alarm: Gauge
+    window_items: Gauge
+    windows: Counter
+    alarms: Counter
+    dropped: Counter
 
 
 class Metrics:
@@ -44,9 +61,14 @@ class Metrics:
         self.reloads = Counter(
             "coldpress_reloads", "Times that index and head were opened anew.", ["result"], registry=r
         )
+        self._drift = self._of_drift()
         self.alive = Gauge("coldpress_engine_alive", "1 while the engine computes.", registry=r)
         about = Gauge("coldpress_build", "Always 1.", ["version"], registry=r)
         about.labels(__version__).set(1)
+
+    def drift(self, modality: str) -> DriftMetrics:
+        """Those of one modality."""
+        return DriftMetrics(**{name: metric.labels(modality) for name, metric in self._drift.items()})
 
     def saw_batch(self, modality: str, batch: Batch) -> None:
         """Count a batch."""
@@ -66,6 +88,28 @@ class Metrics:
         self.seconds.labels(route).observe(seconds)
         if status in _REASONS:
             self.rejected.labels(_REASONS[status]).inc()
+
+    def _of_drift(self) -> dict[str, Any]:
+        gauges = {
+            "statistic": "Discrepancy of the last window of queries from the reference.",
+            "threshold": "What that exceeds by chance at the rate of false alarms.",
+            "p_value": "Share of random divisions at least as different.",
+            "alarm": "1 while the last window exceeds its threshold.",
+            "window_items": "Queries of a window.",
+        }
+        counters = {
+            "windows": "Windows of queries that were tested.",
+            "alarms": "Windows that exceeded their threshold.",
+            "dropped": "Requests that the watch had no time for.",
+        }
+        made: dict[str, Any] = {
+            name: Gauge(f"coldpress_drift_{name}", what, ["modality"], registry=self.registry)
+            for name, what in gauges.items()
+        }
+        return made | {
+            name: Counter(f"coldpress_drift_{name}", what, ["modality"], registry=self.registry)
+            for name, what in counters.items()
+        }
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""

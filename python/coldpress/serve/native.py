@@ -75,6 +75,7 @@ def router(service: Service) -> APIRouter:
 
     async def vectors_of(query: Query[Any]) -> npt.NDArray[np.float32]:
         if query.kind == "vector":
+            service.saw_vectors(query.vectors)
             return query.vectors
         return (await service.embed(query.modality, query.contents, query.kind)).vectors
 
@@ -124,6 +125,11 @@ def router(service: Service) -> APIRouter:
     async def info() -> Response:
         """What this server has and what it takes."""
         return JSON(describe(service))
+
+    @routes.get("/v1/drift")
+    async def drift() -> Response:
+        """Whether what is asked is still like what was asked before, by modality."""
+        return JSON({modality: watch.describe() for modality, watch in service.watches.items()})
 
     @routes.post("/v1/reload")
     async def reload() -> Response:

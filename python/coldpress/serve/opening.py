@@ -33,6 +33,9 @@ class Places:
     precision : of a model without index and head, whose vectors are as these were made.
     batch_cost : tokens or images computed at a time; None: as many as keep the machine busy.
     media : directory of the files that the items of the index are of; None: nothing of them is shown.
+    drift : a store of queries that later ones are compared with, or a directory where the first ones are kept for
+        that; None: the first ones of this process.
+    drift_window : queries that are compared at a time.
     """
 
     model: str | None = None
@@ -44,6 +47,8 @@ class Places:
     precision: str = "auto"
     batch_cost: int | None = None
     media: Path | None = None
+    drift: str | None = None
+    drift_window: int = 500
     limits: Limits = field(default_factory=Limits)
 
 

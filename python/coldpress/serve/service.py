@@ -23,6 +23,7 @@ from coldpress.serve.encoder import Encoder, Prepared, place_of
 from coldpress.serve.metrics import Metrics
 from coldpress.serve.opening import Opened, Places, open_all, reopen
 from coldpress.serve.refusals import Refused, invalid, not_found, overloaded
+from coldpress.serve.watch import open_watches
 from coldpress.types import Modality, ModelInput
 
 if TYPE_CHECKING:
@@ -87,18 +88,23 @@ class Service:
         self._workers = ThreadPoolExecutor(cores, "coldpress-serve")
         self._reloading = asyncio.Lock()
         self.queues = {modality: self._queue(encoder) for modality, encoder in self.opened.encoders.items()}
+        self.watches = open_watches(places, self.opened, metrics)
         self._tasks: list[asyncio.Task[None]] = []
         self._tell_rows()
 
     async def start(self) -> None:
         """Begin to compute."""
         self._tasks = [asyncio.create_task(queue.run()) for queue in self.queues.values()]
+        for watch in self.watches.values():
+            watch.start()
 
     async def stop(self) -> None:
         """Stop computing; the server has drained before."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for watch in self.watches.values():
+            await asyncio.to_thread(watch.stop)
         self._compute_thread.shutdown(wait=False, cancel_futures=True)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
@@ -174,7 +180,13 @@ class Service:
             vectors = await self.queues[modality](prepared.inputs, prepared.costs)
         except ItemFailed as error:
             raise invalid(f"cannot be embedded: {error.reason}", place_of(field, error.item, contents)) from error
+        self.watches[modality].offer(vectors)
         return Embedded(vectors, prepared.tokens, prepared.truncated)
+
+    def saw_vectors(self, vectors: npt.NDArray[np.float32]) -> None:
+        """Let queries that came as vectors be watched, where it is clear what they are of."""
+        if len(self.watches) == 1:
+            next(iter(self.watches.values())).offer(vectors)
 
     async def search(self, vectors: npt.NDArray[np.float32], k: int, where: Where | None = None) -> list[list[Hit]]:
         """The neighbours of each vector, among those that meet the conditions."""

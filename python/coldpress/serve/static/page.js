@@ -3,6 +3,7 @@
 import { call, post } from "/static/api.js";
 import { EmbeddingMap } from "/static/map.js";
 import { Latency } from "/static/latency.js";
+import { watchDrift } from "/static/drift.js";
 
 const $ = (id) => document.getElementById(id);
 const latency = new Latency($("bars"), $("latency"));
@@ -149,6 +150,7 @@ function acceptImages() {
 
 async function start() {
   info = await (await call("/v1/info")).json();
+  watchDrift($("drift-panel"), $("drift"));
   const rows = info.index ? `${info.index.rows.toLocaleString()} items, ` : "";
   $("about").textContent = `${rows}${info.model}, ${info.dim} dimensions, ${info.precision}`;
   if (!info.index) {
