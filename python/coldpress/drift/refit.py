@@ -147,6 +147,7 @@ class _Stacked:
     """Rows of several matrices, one below the other, that stay where they are; chosen by an array of integers."""
 
     parts: tuple[tuple[Any, Places], ...]
+    dtype = np.dtype(np.float32)
 
     @property
     def shape(self) -> tuple[int, int]:
