@@ -374,6 +374,11 @@ class Extractor:
         return {"model": self.name, "modality": self.modality, **shaping, **chosen, "calibration": calibration}
 
     @property
+    def reduction(self) -> Reduction:
+        """How vectors are made shorter, behind the backbone."""
+        return self._arithmetic.reduction
+
+    @property
     def _compute(self) -> Computer:
         if isinstance(pca := self._options["pca"], int):
             raise ColdpressError(f"pca {pca} has to see some data first: embed a source with run() or embed_to()")

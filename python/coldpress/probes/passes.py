@@ -3,8 +3,8 @@
 The models, one a fold, differ in which rows they are trained on. A pass multiplies each block of rows by the weights of
 all of them, so that it reads the data once; blocks are spread over threads and summed in their order, so that results
 do not depend on how many threads there are. Both products run on :func:`coldpress.ops.linear`: on Zen 5 it reaches 245
-GFLOP/s a core where the BLAS of torch and numpy reach 90 and 117. Logits lie model by model and class by class, the rows
-side by side: the second product takes them as they are, and what is done to each runs along the rows.
+GFLOP/s a core where the BLAS of torch and numpy reach 90 and 117. Logits lie model by model and class by class, the
+rows side by side: the second product takes them as they are, and what is done to each runs along the rows.
 """
 
 from __future__ import annotations
