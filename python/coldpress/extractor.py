@@ -362,6 +362,11 @@ class Extractor:
         return engine.Worker(self._preprocess, self._compute)
 
     @property
+    def reduction(self) -> Reduction:
+        """How vectors are made shorter, behind the backbone."""
+        return self._arithmetic.reduction
+
+    @property
     def _compute(self) -> Computer:
         if isinstance(pca := self._options["pca"], int):
             raise ColdpressError(f"pca {pca} has to see some data first: embed a source with run() or embed_to()")

@@ -112,12 +112,21 @@ def test_near_duplicates_are_said_and_left_out_on_request(make_store, sample, ca
     train, test = make_store(X, label=y), make_store(X_test, label=y_test, prefix="test")
     with caplog.at_level(logging.WARNING):
         found = fit_probe(train, test_store=test, recipe=Recipe(C=1.0))
+    assert found.leaks_compared == 30
     planted = {(f"test {i}", f"item {10 + i}") for i in range(4)}
     assert planted <= {pair[:2] for pair in found.leaks}
     assert f"{len(found.leaks)} of 30 test items have a near duplicate" in caplog.text
     without = fit_probe(train, test_store=test, recipe=Recipe(C=1.0), drop_leaks=True)
     assert without.leaks == found.leaks
     assert without.test_items == 30 - len(found.leaks)
+
+
+def test_a_search_for_near_duplicates_among_some_items_says_so(make_store, sample, caplog, monkeypatch):
+    X, y = sample(90)
+    monkeypatch.setattr("coldpress.probes.leaks.MOST_PRODUCTS", 6 * 72 * 12)
+    with caplog.at_level(logging.WARNING):
+        assert fit_probe(make_store(X, label=y), recipe=Recipe(C=1.0)).leaks_compared == 6
+    assert "looked for among 6 of 18 test items, drawn at random: there are about 3.0 times as many" in caplog.text
 
 
 @pytest.mark.parametrize(

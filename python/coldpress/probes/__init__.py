@@ -10,6 +10,7 @@ from coldpress.probes.evaluate import ClassScore, Evaluation
 from coldpress.probes.evaluate_numbers import NumberEvaluation
 from coldpress.probes.evaluate_sets import LabelScore, SetEvaluation
 from coldpress.probes.examine import Examination
+from coldpress.probes.export import FineTunable, batch_of
 from coldpress.probes.head import Head
 from coldpress.probes.label_files import is_label_file
 from coldpress.probes.labels import Labels, read_labels, task_of
@@ -28,6 +29,7 @@ __all__ = [
     "Drawn",
     "Evaluation",
     "Examination",
+    "FineTunable",
     "Head",
     "LabelScore",
     "Labels",
@@ -38,6 +40,7 @@ __all__ = [
     "RegressionResult",
     "SetEvaluation",
     "Variant",
+    "batch_of",
     "compare_variants",
     "draw_labelled",
     "fit_multilabel",

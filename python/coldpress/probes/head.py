@@ -22,6 +22,8 @@ from coldpress.store.projection import Projection
 from coldpress.types import Fingerprint
 
 if TYPE_CHECKING:
+    from coldpress.extractor import Extractor
+    from coldpress.probes.export import FineTunable
     from coldpress.store import EmbeddingStore
 
 _PROJECTION = "projection."
@@ -204,6 +206,38 @@ class Head:
                 f"the head and the vectors come from different spaces (head != vectors: {differences}): embed with"
                 f" {self.model} and the same settings, or train a head on these vectors"
             )
+
+    def to_module(self, extractor: Extractor) -> FineTunable:
+        """Backbone and head as one trainable `torch.nn.Module`, to fine-tune from where this probe stands.
+
+        Parameters
+        ----------
+        extractor : what made the vectors; its weights are read once more and stay frozen in it.
+
+        Returns
+        -------
+        FineTunable
+            Maps a batch, see :func:`~coldpress.probes.batch_of`, to the :meth:`logits` of its items: to 1e-5 where the
+            extractor computes in fp32, else as far off as its certificate says. Save it with
+            ``safetensors.torch.save_model`` and load that into a module made in the same way.
+
+        Raises
+        ------
+        FingerprintMismatch
+            The head belongs to other vectors.
+        ColdpressError
+            A head without weights (``knn``), or a model that coldpress runs as a module of another library.
+
+        Examples
+        --------
+        >>> module = head.to_module(extractor)                                      # doctest: +SKIP
+        >>> optimiser = torch.optim.AdamW(module.parameters(), lr=1e-5)             # doctest: +SKIP
+        >>> logits = module(batch_of(extractor, texts))                             # doctest: +SKIP
+        >>> torch.nn.functional.cross_entropy(logits, labels).backward()            # doctest: +SKIP
+        """
+        from coldpress.probes.export import to_module
+
+        return to_module(self, extractor)
 
     def save(self, directory: str | Path) -> None:
         """Write the head to `directory`; one that is there is replaced at once or, on failure, not at all.

@@ -15,7 +15,8 @@ NEAR = 0.8
 """Cosine of centred vectors from which on two items count as one.
 
 Photos saved again as JPEG of quality 75 keep 0.83 and more, of quality 50 0.8 and more for 95 of 100; texts with other
-white space keep 1 (MobileNet, MiniLM). Other photos of ants and bees have no neighbour above 0.66.
+white space keep 1 (MobileNet, MiniLM). Other photos of ants and bees have no neighbour above 0.66. It was chosen on
+these data, which the tests use too: on others it may find more or fewer, so that pairs are named with their cosine.
 """
 SAMPLE = 500
 """Training items that say how close unrelated ones are."""

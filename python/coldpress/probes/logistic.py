@@ -184,15 +184,15 @@ def _path(
     features: Features, targets: Array, columns: int, weights: Array, held_by: Array, dtype: torch.dtype = torch.float32
 ) -> Iterator[Path]:
     binary = targets.ndim == 1 and columns == 2
-    given = targets[:, None] if binary else targets
+    given = targets[None] if binary else targets.T
     sizes = torch.from_numpy(weights.sum(axis=0)).to(dtype)
     with single_threaded_workers(os.cpu_count() or 1) as workers, one_thread():
         problem = Problem(
             read=features.read,
             dim=features.dim,
-            targets=torch.from_numpy(given.astype(np.int64 if given.ndim == 1 else np.float32)),
+            targets=torch.from_numpy(np.ascontiguousarray(given, np.int64 if given.ndim == 1 else np.float32)),
             columns=1 if binary else columns,
-            weights=torch.from_numpy(weights).to(dtype) / sizes,
+            weights=(torch.from_numpy(weights).to(dtype) / sizes).T.contiguous(),
             held_by=torch.from_numpy(held_by.astype(np.int64)),
             workers=workers,
             dtype=dtype,

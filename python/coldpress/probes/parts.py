@@ -83,12 +83,15 @@ class Parts:
 
 @dataclass(frozen=True)
 class Tested:
-    """The items of the test part, but leaks if they were dropped: vectors X (n, D), rows of `store`, labels, keys."""
+    """The items of the test part, but leaks if they were dropped: vectors X (n, D), labels, keys; and
+    the near duplicates among the items `compared`.
+    """
 
     X: Array
     labels: Labels
     keys: Sequence[str]
     leaks: tuple[tuple[str, str, float], ...]
+    compared: int
 
 
 def make_parts(
@@ -186,7 +189,7 @@ def take_test(parts: Parts, source: Source, *, drop_leaks: bool, seed: int) -> T
         if not kept.any():
             raise ColdpressError("every test item has a near duplicate in the training part: test on other items")
         rows, labels, features = rows[kept], labels.take(kept), features.take(kept)
-    return Tested(features.array(np.float32), labels, [str(store.keys[row]) for row in rows], pairs)
+    return Tested(features.array(np.float32), labels, [str(store.keys[row]) for row in rows], pairs, leaks.compared)
 
 
 def groups_of(parts: Parts, tested: Tested, column: str | None) -> Array | None:
@@ -198,6 +201,7 @@ def conditions(parts: Parts, trained: Trained, tested: Tested, recipe: Recipe, *
     """What every result says of how it came about, see :class:`Conditions`."""
     return {
         "leaks": tested.leaks,
+        "leaks_compared": tested.compared,
         "leaks_dropped": drop_leaks,
         "candidates": trained.candidates,
         "features": trained.features,

@@ -62,6 +62,8 @@ class Conditions:
         Trained on the training part alone, so that what is said of the test part is about exactly this head.
     leaks : tuple of (key, key, cosine)
         Test items with a near duplicate in the training part, that item, and how close their vectors are.
+    leaks_compared : int
+        Test items that were looked at for them: all, but where there are very many, a draw.
     leaks_dropped : bool
         Whether they were left out of the test.
     candidates : tuple of Candidate
@@ -84,6 +86,7 @@ class Conditions:
 
     head: Head
     leaks: tuple[tuple[str, str, float], ...]
+    leaks_compared: int
     leaks_dropped: bool
     candidates: tuple[Candidate, ...]
     features: str
@@ -161,6 +164,14 @@ def warn(result: Conditions) -> None:
             len(result.leaks),
             result.test_items,
             *result.leaks[0][:2],
+        )
+    if result.leaks_compared < result.test_items:
+        logger.warning(
+            "near duplicates were looked for among %d of %d test items, drawn at random: there are about %.1f times as"
+            " many",
+            result.leaks_compared,
+            result.test_items,
+            result.test_items / result.leaks_compared,
         )
     if not result.converged:
         logger.warning("the solver did not come to its end: try standardize=True")
