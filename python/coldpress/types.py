@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import torch
+
+from coldpress._urls import is_url, open_filesystem, retrying
 
 Modality = Literal["text", "image"]
 Scalar = str | int | float | bool | None
@@ -30,11 +31,15 @@ class FileRef:
     url: str
 
     def read(self) -> bytes:
-        """Return the whole file."""
-        if "://" not in self.url:
+        """Return the whole file; behind a URL again and again while its service is out of order."""
+        if not is_url(self.url):
             return Path(self.url).read_bytes()
-        with fsspec.open(self.url, "rb") as file:
-            return bytes(file.read())
+        filesystem, path = open_filesystem(self.url)
+        try:
+            return bytes(retrying(lambda: filesystem.cat_file(path)))
+        except PermissionError:
+            filesystem.cat_file(path, start=0, end=1)  # s3fs has asked for the size, an answer that does not say why
+            raise
 
 
 Content = str | bytes | FileRef | PIL.Image.Image | npt.NDArray[np.uint8]

@@ -35,12 +35,12 @@ class Bucket(LocalFileSystem):
         Bucket.uploads += 1
         fails = Bucket.uploads == Bucket.fail_at
         if fails and Bucket.how == "refused":
-            raise ServiceError("SlowDown:\n please reduce your request rate")
+            raise ServiceError("AccountProblem:\n please pay")
         content, target = Path(path1).read_bytes(), Path(self._strip_protocol(path2))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content[: len(content) // 2] if fails else content)
         if fails and Bucket.how == "cut off":
-            raise ServiceError("connection reset")
+            raise ServiceError("quota exceeded")
 
     def get_file(self, path1: str, path2: str, callback: Any = None, **kwargs: Any) -> None:
         content = Path(self._strip_protocol(path1)).read_bytes()

@@ -7,19 +7,24 @@ No source format knows the difference. Local files go through ``os.scandir`` and
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 import fsspec
 
-from coldpress._urls import describe, is_url, open_filesystem
+from coldpress._urls import describe, is_url, open_filesystem, retrying
+from coldpress.data.ahead import AheadReader
 from coldpress.errors import SourceError
 
 logger = logging.getLogger(__name__)
+
+_FIRST_PATIENCE_S = 10.0
+"""For the first word from a service, whose address may be a typing error."""
 
 
 def join(directory: str, name: str) -> str:
@@ -55,11 +60,13 @@ def kind(location: str) -> Literal["file", "directory"] | None:
     if is_url(location):
         filesystem, path = _filesystem(location)
         try:
-            return "directory" if filesystem.info(path)["type"] == "directory" else "file"
+            found = retrying(lambda: filesystem.info(path), _FIRST_PATIENCE_S)
+            return "directory" if found["type"] == "directory" else "file"
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise SourceError(f"{location}: cannot be reached: {describe(error)}") from error
+            hint = "; check the credentials and their rights" if isinstance(error, PermissionError) else ""
+            raise SourceError(f"{location}: cannot be reached: {describe(error)}{hint}") from error
     try:
         mode = Path(location).stat().st_mode
     except ValueError:  # a NUL character
@@ -75,11 +82,20 @@ def open_binary(location: str) -> IO[bytes]:
     """Open a source file for reading; anything that prevents it is a `SourceError`."""
     try:
         if is_url(location):
-            file: IO[bytes] = fsspec.open(location, "rb").open()
-            return file
+            return _open_url(location)
         return Path(location).open("rb")
     except Exception as error:
         raise SourceError(f"{location}: cannot be opened: {describe(error)}") from error
+
+
+def _open_url(location: str) -> IO[bytes]:
+    """Read in ranges where the size is known and ranges can be had; a file in another file as fsspec does it."""
+    if "::" not in location:
+        filesystem, path = open_filesystem(location)
+        if (size := retrying(lambda: filesystem.info(path)).get("size")) is not None:
+            return cast(IO[bytes], io.BufferedReader(AheadReader(filesystem, path, int(size)), 1 << 16))
+    file: IO[bytes] = fsspec.open(location, "rb").open()
+    return file
 
 
 def walk(root: str, depth: int | None = None) -> Iterator[str]:
@@ -143,7 +159,7 @@ def _url_lister(root: str) -> Callable[[str], list[str]]:
     def list_names(directory: str) -> list[str]:
         path = str(filesystem._strip_protocol(directory)).rstrip("/")
         try:
-            entries = filesystem.ls(path, detail=True)
+            entries = retrying(lambda: filesystem.ls(path, detail=True))
         except Exception as error:
             raise SourceError(f"{directory}: cannot be listed: {describe(error)}") from error
         names = []

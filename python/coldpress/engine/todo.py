@@ -15,7 +15,7 @@ from PIL.Image import Image
 
 from coldpress.data import Source
 from coldpress.errors import StoreError
-from coldpress.preprocess.image import hash_image
+from coldpress.preprocess.reading import hash_image
 from coldpress.preprocess.text import hash_text
 from coldpress.store.digests import DigestIndex, as_stored, hash_strings
 from coldpress.store.manifest import Manifest

@@ -10,14 +10,13 @@ is known already costs no more than reading.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from io import BytesIO
 from itertools import chain, repeat
@@ -27,34 +26,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from coldpress.preprocess.reading import DecodedFile, File, Pixels, Source, first_line, hash_image, read_images
 from coldpress.preprocess.resize import centre_crop, resize_with_pillow, resized_size
-from coldpress.types import Content, Failed, FileRef, ImageInput, ImageSpec, KnownHashes, KnownInput
+from coldpress.types import Content, Failed, ImageInput, ImageSpec, KnownHashes, KnownInput
 
 try:
     from coldpress import _image
 except ImportError:
     _image = None  # type: ignore[assignment]
 
-Pixels = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """An encoded image, not looked at yet."""
-
-    data: bytes
-    content_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedFile:
-    """The same as RGB (height, width, 3)."""
-
-    pixels: Pixels
-    content_hash: str
-
-
-Source = File | DecodedFile | Image.Image | Pixels
 Loaded = ImageInput | KnownInput | Failed
 
 PILLOW_PIXEL_LIMIT = 89_478_485
@@ -132,7 +112,7 @@ class ImagePreprocessor:
         With `known`, an image whose content hash is known comes back as `KnownInput`: not decoded, if it was encoded.
         """
         with self.spending("read"):
-            sources = [read_image(content) for content in contents]
+            sources = read_images(contents)
             done: dict[int, Loaded] = known_files(sources, known)
         (natively,) = load_jpegs([self], {i: source for i, source in enumerate(sources) if i not in done})
         done |= natively
@@ -279,25 +259,6 @@ def _load_group(ways: Sequence[ImagePreprocessor], jpegs: Mapping[int, File]) ->
     ]
 
 
-def read_image(content: Content) -> Source | Failed:
-    """A file's bytes with their hash; images in memory as they are."""
-    try:
-        if isinstance(content, str):
-            content = FileRef(content)
-        data = content.read() if isinstance(content, FileRef) else content
-    except FileNotFoundError:
-        return Failed("file not found")
-    except PermissionError:
-        return Failed("permission denied")
-    except IsADirectoryError:
-        return Failed("a directory, not a file")
-    except Exception as error:  # every fsspec backend has exceptions of its own
-        return Failed(f"cannot read: {_first_line(error)}")
-    if isinstance(data, bytes):
-        return File(data, hash_image(data)) if data else Failed("empty file")
-    return data if isinstance(data, (Image.Image, np.ndarray)) else Failed(f"{type(data).__name__} is not an image")
-
-
 def known_files(sources: Sequence[Source | Failed], known: KnownHashes | None) -> dict[int, Loaded]:
     """Those among the files whose content hash is known, by position."""
     files = {i: source.content_hash for i, source in enumerate(sources) if isinstance(source, File)}
@@ -341,17 +302,8 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def hash_image(content: bytes | Pixels) -> str:
-    """32 hexadecimal digits that name an encoded file, or decoded pixels with their shape."""
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()[:32]
-    digest = hashlib.sha256(f"{content.shape}".encode())
-    digest.update(np.ascontiguousarray(content).data)
-    return digest.hexdigest()[:32]
-
-
 def _reason(error: Exception, source: Source) -> str:
-    text = _first_line(error)
+    text = first_line(error)
     if isinstance(error, _RejectedError):
         return text
     if isinstance(error, UnidentifiedImageError) and isinstance(source, File):
@@ -361,10 +313,6 @@ def _reason(error: Exception, source: Source) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory"
     return "truncated image" if "truncated" in text.lower() else f"cannot decode: {text}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _check(spec: ImageSpec) -> None:

@@ -7,16 +7,8 @@ from contextlib import suppress
 from functools import partial
 
 from coldpress.preprocess import Preprocessor
-from coldpress.preprocess.image import (
-    DecodedFile,
-    File,
-    ImagePreprocessor,
-    Loaded,
-    Source,
-    known_files,
-    load_jpegs,
-    read_image,
-)
+from coldpress.preprocess.image import ImagePreprocessor, Loaded, known_files, load_jpegs
+from coldpress.preprocess.reading import DecodedFile, File, Source, read_images
 from coldpress.types import Content, Failed, KnownHashes, KnownInput, ModelInput
 
 Prepared = ModelInput | KnownInput | Failed
@@ -47,7 +39,7 @@ def _together(
 ) -> list[list[Loaded]]:
     first = ways[0]
     with first.spending("read"):
-        sources = [read_image(content) for content in contents]
+        sources = read_images(contents)
         done = [known_files(sources, one) for one in known]
     wanted = {i: source for i, source in enumerate(sources) if any(i not in have for have in done)}
     for have, made in zip(done, load_jpegs(ways, wanted), strict=True):

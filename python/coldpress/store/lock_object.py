@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from coldpress._urls import os_errors
+from coldpress._urls import os_errors, retrying
 from coldpress.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -70,10 +70,13 @@ class LockObject:
             logger.warning("%s/.lock could not be deleted (%s); delete it if a later run refuses", self._where, error)
 
     def _read(self) -> Mapping[str, Any] | None:
-        self._filesystem.invalidate_cache(self._path)
+        def read() -> Any:
+            self._filesystem.invalidate_cache(self._path)
+            return self._filesystem.cat_file(self._path)
+
         try:
             with os_errors():
-                content = self._filesystem.cat_file(self._path)
+                content = retrying(read)
         except FileNotFoundError:
             return None
         try:
@@ -84,19 +87,19 @@ class LockObject:
 
     def _remove(self) -> None:
         with os_errors(), suppress(FileNotFoundError):
-            self._filesystem.rm_file(self._path)
+            retrying(lambda: self._filesystem.rm_file(self._path))
 
     def _create(self) -> None:
         content = json.dumps(self._mine).encode()
         try:
-            self._filesystem.pipe_file(self._path, content, mode="create")
+            retrying(lambda: self._filesystem.pipe_file(self._path, content, mode="create"))
         except FileExistsError:
-            return  # somebody was quicker: the caller reads who
+            return  # by somebody who was quicker, or by a try of ours that seemed to have failed: the caller reads who
         except Exception:  # no exclusive creation here, or no directory yet: put_file makes those above it
             try:
                 with tempfile.TemporaryDirectory() as directory, os_errors():
                     (Path(directory) / "lock").write_bytes(content)
-                    self._filesystem.put_file(str(Path(directory) / "lock"), self._path)
+                    retrying(lambda: self._filesystem.put_file(str(Path(directory) / "lock"), self._path))
             except OSError:
                 with suppress(OSError):
                     if self._read() == {}:  # cut off: it would name nobody and stop everybody

@@ -1,5 +1,6 @@
 """`RemoteRoot`: a store behind a fsspec URL, with a directory here through which its files pass.
 
+Whatever fails in passing (an overload, a timeout, a lost connection) is done again, with growing pauses.
 Object stores replace an object as a whole but know no rename and no lock. So a shard's files are uploaded under their
 final names, which count for nothing until the manifest lists them, and a ``.lock`` object names the writer. Other
 filesystems (SFTP, HDFS, SMB) may be cut off in the middle of a file: the manifest is therefore written twice.
@@ -20,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from coldpress._urls import open_filesystem, os_errors
+from coldpress._urls import open_filesystem, os_errors, retrying
 from coldpress.errors import StoreError
 from coldpress.store.files import LOCK_NAME, DirectoryLock, temporary
 from coldpress.store.lock_object import LockObject
@@ -77,15 +78,15 @@ class RemoteRoot:
         """Whether there is such a JSON file, or a whole copy that was written before it."""
         try:
             with os_errors():  # fsspec's own isfile says no where it should say that it cannot know
-                return bool(self._filesystem.info(self._fresh(name))["type"] == "file")
+                return bool(retrying(lambda: self._filesystem.info(self._fresh(name)))["type"] == "file")
         except FileNotFoundError:
             return _is_whole(self._read(_spare(name)))
 
     def listing(self, directory: str) -> dict[str, int]:
         """The entries of a directory with their sizes in bytes, -1 for directories."""
-        path = self._fresh(directory)
+        path = self._path(directory)
         with os_errors():
-            entries = self._filesystem.ls(path, detail=True)
+            entries = retrying(lambda: self._filesystem.ls(self._fresh(directory), detail=True))
         sizes = {}
         for entry in entries:
             name, is_directory = str(entry["name"]), entry["type"] == "directory"
@@ -115,8 +116,8 @@ class RemoteRoot:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 beside = temporary(path)
                 with os_errors():
-                    size = int(self._filesystem.info(self._fresh(name))["size"])
-                    self._filesystem.get_file(self._path(name), str(beside))
+                    size = int(retrying(lambda: self._filesystem.info(self._fresh(name)))["size"])
+                    retrying(lambda: self._filesystem.get_file(self._path(name), str(beside)))
                 if (arrived := beside.stat().st_size) != size:
                     raise OSError(f"{arrived} of {size} bytes arrived")
                 beside.replace(path)
@@ -156,7 +157,7 @@ class RemoteRoot:
             self._drop(name)
         try:
             with os_errors():
-                self._filesystem.rm_file(self._path(name))
+                retrying(lambda: self._filesystem.rm_file(self._path(name)))
         except FileNotFoundError:
             pass
         self._fresh(name)
@@ -173,15 +174,15 @@ class RemoteRoot:
     def _read(self, name: str) -> bytes | None:
         try:
             with os_errors():
-                return bytes(self._filesystem.cat_file(self._fresh(name)))
+                return bytes(retrying(lambda: self._filesystem.cat_file(self._fresh(name))))
         except FileNotFoundError:
             return None
 
     def _put(self, name: str, remote_name: str) -> None:
         path = self.directory / name
         with os_errors():
-            self._filesystem.put_file(str(path), self._path(remote_name))
-            arrived = self._filesystem.info(self._fresh(remote_name))["size"]
+            retrying(lambda: self._filesystem.put_file(str(path), self._path(remote_name)))
+            arrived = retrying(lambda: self._filesystem.info(self._fresh(remote_name)))["size"]
         if arrived != (size := path.stat().st_size):
             raise OSError(f"{arrived} of {size} bytes of {remote_name} arrived")
 
