@@ -24,13 +24,14 @@ LADDER = [
     {"extractor"},
     {"index", "probes", "sklearn", "together"},
     {"recipe", "embedding_map", "distributed", "drift"},
+    {"assess"},
     {"report", "bench", "serve"},
     {"cli"},
 ]
 RUNG = {name: rung for rung, names in enumerate(LADDER) for name in names}
 HOMES = {
     "faiss": {"index"},
-    "sklearn": {"probes", "sklearn", "index"},
+    "sklearn": {"probes", "sklearn", "index", "assess"},
     "transformers": {"models"},
     "openvino": {"models"},
     "plotly": {"report", "bench"},

@@ -15,7 +15,20 @@ HEAVY = {"torch", "numpy", "faiss", "sklearn", "pyarrow", "plotly", "PIL"}
 
 
 def test_the_commands_are_those_that_work() -> None:
-    assert NAMES == ["demo", "info", "bench", "embed", "certify", "index", "search", "serve", "probe", "predict"]
+    assert NAMES == [
+        "demo",
+        "info",
+        "bench",
+        "embed",
+        "certify",
+        "index",
+        "search",
+        "serve",
+        "probe",
+        "predict",
+        "assess",
+        "drift",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
