@@ -12,7 +12,7 @@ import numpy.typing as npt
 from coldpress.data import Columns, open_source
 from coldpress.data.source import format_of
 from coldpress.errors import ColdpressError, SourceError
-from coldpress.preprocess.image import hash_image
+from coldpress.preprocess.reading import hash_image
 from coldpress.preprocess.text import hash_text
 from coldpress.types import Content, Failed, FileRef, Item, Modality
 
