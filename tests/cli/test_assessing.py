@@ -17,7 +17,7 @@ def test_a_verdict_a_table_and_a_page(cli: Cli, store: Path, tmp_path: Path) -> 
     done = cli("assess", store, "--labels", "label", "--report", page)
     assert done.code == 0, done.err
     assert re.match(r"(POSITIVE|NEGATIVE|NO) TRANSFER", done.out)
-    for name in ("★", "pooled", "with random weights", "raw input", "LogME", "H-score", "NLEEP", "kNN"):
+    for name in ("★", "pooled", "random weights", "raw input", "LogME", "H-score", "NLEEP", "kNN"):
         assert name in done.out
     html = page.read_text()
     assert "Accuracy on unseen items" in html

@@ -32,13 +32,16 @@ def sentence(candidates: Sequence[Candidate], lacking: Mapping[str, str]) -> str
     """What the user wanted to know, with the numbers that it rests on."""
     best = candidates[0]
     accuracy = f"a probe on {best.name} gets {best.scores.probe.accuracy:.1%} of unseen items right"
-    evidence = " and ".join(f"{_points(one)} {_BASELINES[name]}" for name, one in best.against.items())
+    evidence = " and ".join(
+        f"{_points(one)} {_BASELINES[name]}{'' if one.better or one.worse else ' (may be chance)'}"
+        for name, one in best.against.items()
+    )
     without = "".join(f"; {_BASELINES[name]} could not be compared: {why}" for name, why in lacking.items())
     said = {
         "undecided": f"UNDECIDED: {accuracy}, and there is nothing to compare that with",
         "positive": f"POSITIVE TRANSFER: {accuracy}, {evidence}",
         "negative": f"NEGATIVE TRANSFER: {accuracy}, {evidence}",
-        "no": f"NO TRANSFER shown: {accuracy}, {evidence}, which may be chance",
+        "no": f"NO TRANSFER shown: {accuracy}, {evidence}",
     }
     return f"{said[best.outcome]}{without}."
 
@@ -57,29 +60,36 @@ def disagreements(candidates: Sequence[Candidate], raw: Scores | None, knn: Mapp
     `knn` is, for each baseline, how much better the neighbours of the best candidate are.
     """
     best = candidates[0]
-    found = []
+    found, first = [], dict[str, list[str]]()
     for name, value in OTHER_SCORES.items():
-        first = max(candidates, key=lambda one: value(one.scores))
-        if first is not best and value(first.scores) > value(best.scores):
-            lead = 0.0 if first.behind is None else -100 * first.behind.change
-            tie = f"{lead:.1f} points more, which may be chance" if first.tied else f"{lead:.1f} points more"
-            found.append(f"{name} ranks {first.name} first, the probe {best.name} ({tie})")
-    for baseline, one in best.against.items():
+        other = max(candidates, key=lambda one: value(one.scores))
+        if value(other.scores) > value(best.scores):
+            first.setdefault(other.name, []).append(name)
+    for one in candidates:
+        if one.behind is not None and one.name in first:
+            lead = f"{abs(100 * one.behind.change):.1f} points more{', which may be chance' if one.tied else ''}"
+            found.append(f"{_listed(first[one.name], 'rank')} {one.name} first, the probe {best.name} ({lead})")
+    for baseline, change in best.against.items():
         near = knn[baseline]
-        if (one.better and near.worse) or (one.worse and near.better):
-            found.append(f"neighbours see it otherwise than the probe: {_points(near)} {_BASELINES[baseline]}")
+        if (change.better and near.worse) or (change.worse and near.better):
+            found.append(f"Neighbours see it otherwise than the probe: {_points(near)} {_BASELINES[baseline]}")
         theirs = raw if baseline == RAW else best.random
         others = [
             name
             for name, value in OTHER_SCORES.items()
-            if name != "kNN" and theirs is not None and _opposite(one, value(best.scores) - value(theirs))
+            if name != "kNN" and theirs is not None and _opposite(change, value(best.scores) - value(theirs))
         ]
         if others:
-            found.append(
-                f"{' and '.join(others)} {'put' if len(others) > 1 else 'puts'} {_BASELINES[baseline]}"
-                f" {'above' if one.better else 'below'} {best.name}, the probe {'below' if one.better else 'above'} it"
-            )
+            ours, probe = ("above", "below") if change.better else ("below", "above")
+            found.append(f"{_listed(others, 'put')} {_BASELINES[baseline]} {ours} {best.name}, the probe {probe} it")
     return found
+
+
+def _listed(names: Sequence[str], verb: str) -> str:
+    """``LogME ranks``, ``LogME, H-score and NLEEP rank``."""
+    if len(names) == 1:
+        return f"{names[0]} {verb}s"
+    return f"{', '.join(names[:-1])} and {names[-1]} {verb}"
 
 
 def _opposite(probe: Difference, other: float) -> bool:

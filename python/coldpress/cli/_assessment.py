@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from coldpress.assess import Assessment, Candidate, Distance, Scores, Share
 
 COLOURS = {"positive": "bold green", "no": "bold yellow", "negative": "bold red", "undecided": "bold yellow"}
-MARKS = {"positive": ("better", "green"), "no": ("not shown better", "yellow"), "negative": ("worse", "red")}
+MARKS = {"positive": ("beaten", "green"), "no": ("not beaten", "yellow"), "negative": ("not reached", "red")}
 SIMILARITIES_SHOWN = 8
+NARROW = 108
+"""Columns of a terminal below which the table leaves out intervals and widths."""
 
 
 def render_assessment(console: Console, found: Assessment) -> None:
@@ -24,10 +26,10 @@ def render_assessment(console: Console, found: Assessment) -> None:
     head, _, rest = found.verdict.partition(":")
     console.print(Text.assemble((head, COLOURS[found.outcome]), f":{rest}"))
     console.print()
-    console.print(score_table(found))
+    console.print(score_table(found, narrow=console.width < NARROW))
     console.print()
     for line in found.disagreements:
-        console.print(Text.assemble(("≠ ", "yellow"), f"{line[0].upper()}{line[1:]}."))
+        console.print(Text.assemble(("≠ ", "yellow"), f"{line}."))
     if found.disagreements:
         console.print()
     if 1 < len(found.candidates) <= SIMILARITIES_SHOWN:
@@ -38,32 +40,31 @@ def render_assessment(console: Console, found: Assessment) -> None:
     console.print(facts(_basis(found)))
 
 
-def score_table(found: Assessment) -> Table:
+def score_table(found: Assessment, *, narrow: bool = False) -> Table:
     """Every candidate, with its untrained twin below it, and the raw input."""
-    shown = table(
-        "", "features", ">dim", ">probe", ">95 %", ">kNN", ">LogME", ">H-score", ">NLEEP", "beside the baselines"
-    )
+    wide = () if narrow else (">dim", ">95 %")
+    shown = table("", "features", ">probe", ">kNN", ">LogME", ">H-score", ">NLEEP", *wide, "baselines")
     for one in found.candidates:
         mark = "★" if one is found.best else "=" if one.tied else ""
         style = "bold" if one is found.best else ""
-        shown.add_row(Text(mark, "yellow"), Text(clip(one.name, 50), style), *_cells(one.scores), _outcome(one))
+        cells = _cells(one.scores, narrow=narrow)
+        shown.add_row(Text(mark, "yellow"), Text(clip(one.name, 50), style), *cells, _outcome(one))
         if one.random is not None:
-            shown.add_row("", Text("  with random weights", "dim"), *_cells(one.random), "", style="dim")
+            shown.add_row("", "  random weights", *_cells(one.random, narrow=narrow), "", style="dim")
     if found.raw is not None:
-        shown.add_row("", Text("raw input"), *_cells(found.raw), "")
+        shown.add_row("", Text("raw input"), *_cells(found.raw, narrow=narrow), "")
     return shown
 
 
-def _cells(scores: Scores) -> tuple[str, ...]:
-    return (
-        f"{scores.dim:,}",
+def _cells(scores: Scores, *, narrow: bool) -> tuple[str, ...]:
+    shown = (
         f"{scores.probe.accuracy:.1%}",
-        _interval(scores.probe),
         f"{scores.knn.accuracy:.1%}",
         f"{scores.log_me:.3f}",
         f"{scores.h_score_shrunk:.2f}",
         f"{scores.nleep:.3f}",
     )
+    return shown if narrow else (*shown, f"{scores.dim:,}", _interval(scores.probe))
 
 
 def _interval(share: Share) -> str:

@@ -41,7 +41,7 @@ def assessment(found: Assessment) -> list[Section]:
         f"{found.folds} folds, the same for all. The red mark: the same network with random weights. The dotted line: "
         f"always answering the most frequent of {len(found.classes)} classes, {found.majority:.1%}."
     )
-    said = "".join(paragraph(f"{line[0].upper()}{line[1:]}.") for line in found.disagreements)
+    said = "".join(paragraph(f"{line}.") for line in found.disagreements)
     sections = [Section("Accuracy on unseen items", paragraph(note, "note") + figure_html(bars_figure(found)) + said)]
     if curves := layer_curves(found.candidates):
         lead = "The same by the depth at which the features are taken."
