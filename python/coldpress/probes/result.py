@@ -78,6 +78,8 @@ class Conditions:
         better than it is.
     converged : bool
         Whether the solver reached its tolerance.
+    balanced : bool
+        Whether classes were weighted by the inverse of their frequency.
     seed : int
     seconds : float
     """
@@ -93,6 +95,7 @@ class Conditions:
     unknown_keys: int
     shared_content: int
     converged: bool
+    balanced: bool
     seed: int
     seconds: float
 
