@@ -48,10 +48,12 @@ def test_a_head_learns_what_has_changed_and_keeps_its_recipe(stores, tmp_path):
     np.testing.assert_array_equal(again.predict(new), fitted.head.predict(new))
 
 
-def test_a_setting_that_was_given_is_kept(stores):
+def test_a_setting_and_class_weights_that_were_given_are_kept(stores):
     old, new = stores
-    head = fit_probe(old, "label", recipe=Recipe(C=0.01)).head
-    assert refit_head(head, old, new, "label").head.setting == 0.01
+    head = fit_probe(old, "label", recipe=Recipe(C=0.01, balanced=True)).head
+    again = refit_head(head, old, new, "label").head
+    assert again.setting == 0.01
+    assert again.report["balanced"] is True
 
 
 def test_new_classes_and_labels_in_a_file(stores, make_store, tmp_path):

@@ -92,11 +92,11 @@ def refit_head(
     ColdpressError
         Labels not found or unusable, fewer than three of a class in the new store.
     """
+    if head.task != "classify":
+        raise ColdpressError(f"the head is for {head.task}, only classifiers are trained again: use coldpress probe")
     head.check(reference.fingerprint)
     head.check(new.fingerprint)
     old_labels, new_labels = read_labels(reference, labels), read_labels(new, labels)
-    if (kind := getattr(head, "task", "classify")) != "classify":
-        raise ColdpressError(f"the head is for {kind}, and only classifiers are trained again: use coldpress probe")
     train, test = split(new_labels, HELD_OUT, seed)
     trained = fit_probe(
         cast("EmbeddingStore", _Rows(((reference, old_labels.rows), (new, train.rows)))),

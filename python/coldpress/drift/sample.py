@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -54,7 +55,9 @@ def blocks_of(store: EmbeddingStore, output: str | None, most: int | None = None
     matrix = matrix_of(store, output)
     step = min(block_rows(int(matrix.shape[1])), most or len(matrix))
     for start in range(0, len(matrix), step):
-        yield start, checked(matrix[start : start + step], np.float32, partial(_named, store, start))
+        part = matrix[start : start + step]
+        yield start, checked(part, np.float32, partial(_named, store, start))
+        _release(part)
 
 
 def draw(count: int, most: int, seed: int) -> Rows:
@@ -80,6 +83,14 @@ def read_rows(store: EmbeddingStore, output: str | None, rows: Rows) -> Floats:
     order = np.argsort(rows)
     found = np.asarray(matrix_of(store, output)[rows[order]], np.float32)[np.argsort(order)]
     return checked(found, np.float32, lambda place: _named(store, 0, int(rows[place])))
+
+
+def _release(part: Any) -> None:
+    """Let go of the pages of a mapped file: they would count as memory of the process until others need it."""
+    while isinstance(part, np.ndarray):
+        part = part.base
+    if isinstance(part, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        part.madvise(mmap.MADV_DONTNEED)
 
 
 def _named(store: EmbeddingStore, start: int, row: int) -> str:

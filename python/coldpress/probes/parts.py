@@ -211,6 +211,7 @@ def conditions(parts: Parts, trained: Trained, tested: Tested, recipe: Recipe, *
         "unknown_keys": _unknown_keys(parts),
         "shared_content": _shared_content(parts.store, parts.train, parts.test_store or parts.store, tested.labels),
         "converged": trained.converged,
+        "balanced": recipe.balanced,
         "seed": recipe.seed,
     }
 

@@ -80,6 +80,8 @@ class Conditions:
         better than it is.
     converged : bool
         Whether the solver reached its tolerance.
+    balanced : bool
+        Whether classes were weighted by the inverse of their frequency.
     seed : int
     seconds : float
     """
@@ -96,6 +98,7 @@ class Conditions:
     unknown_keys: int
     shared_content: int
     converged: bool
+    balanced: bool
     seed: int
     seconds: float
 
