@@ -26,7 +26,7 @@ from harness import Engine, arguments, compare, report, versus
 from image_peers import PROCESSOR
 from transformers import ViTConfig, ViTModel
 
-from coldpress import Extractor
+from coldpress import Extractor, Progress
 from coldpress.distributed import embed
 
 PHOTOS = Path(__file__).parents[2] / "shared/data/imagenet_sample/images"
@@ -60,6 +60,26 @@ def on_one_core(run: Callable[[], object]) -> None:
         os.sched_setaffinity(0, before)
 
 
+class Steady:
+    """The rate over the last two thirds of each run: without its start and its certificate."""
+
+    def __init__(self, total: int) -> None:
+        self.rates: dict[str, list[float]] = {"steady_images_per_s": []}
+        self._total, self._first = total, None
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        self._first = None
+        return self._report
+
+    def __exit__(self, *_: object) -> None:
+        done, seconds = self._first
+        self.rates["steady_images_per_s"].append((self._total - done) / (time.perf_counter() - seconds))
+
+    def _report(self, progress: Progress) -> None:
+        if self._first is None and progress.done >= self._total // 3:
+            self._first = (progress.done, time.perf_counter())
+
+
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0], "several_processes.json")
     parser.add_argument("--photos", type=int, default=900)
@@ -76,16 +96,23 @@ def main() -> None:
             stores[name] = base / f"store-{next(numbers)}"
             return stores[name]
 
+        one, own, ray_ = (Steady(options.photos) for _ in range(3))
+        several_devices = {"devices": f"{options.processes}xcpu", "threads": 1, "shard_rows": 256}
+
         def alone() -> None:
-            extractor.run(into("one process on one core"), base / "photos", workers=1, shard_rows=256)
+            with one as on_progress:
+                more = {"workers": 1, "shard_rows": 256, "on_progress": on_progress}
+                extractor.run(into("one process on one core"), base / "photos", **more)
 
         def several() -> None:
-            more = {"devices": f"{options.processes}xcpu", "threads": 1, "shard_rows": 256}
-            embed(base / "photos", extractor, into(f"{options.processes} processes"), **more)
+            with own as on_progress:
+                more = {**several_devices, "on_progress": on_progress}
+                embed(base / "photos", extractor, into(f"{options.processes} processes"), **more)
 
         def on_ray() -> None:
-            more = {"devices": f"{options.processes}xcpu", "threads": 1, "shard_rows": 256}
-            embed(base / "photos", extractor, into(f"{options.processes} Ray actors"), ray="local", **more)
+            with ray_ as on_progress:
+                more = {**several_devices, "ray": "local", "on_progress": on_progress}
+                embed(base / "photos", extractor, into(f"{options.processes} Ray actors"), **more)
 
         def with_ray() -> float:
             import ray
@@ -97,9 +124,9 @@ def main() -> None:
 
         start_s = with_ray()
         engines = [
-            Engine(f"{options.processes} Ray actors", on_ray),
-            Engine(f"{options.processes} processes", several),
-            Engine("one process on one core", lambda: on_one_core(alone)),
+            Engine(f"{options.processes} Ray actors", on_ray, ray_.rates),
+            Engine(f"{options.processes} processes", several, own.rates),
+            Engine("one process on one core", lambda: on_one_core(alone), one.rates),
         ]
         extractor.embed([next((base / "photos").iterdir())])
         rows = compare(engines, options.photos, "images/s", options.repeats, warm=False)

@@ -23,7 +23,7 @@ LADDER = [
     {"engine"},
     {"extractor"},
     {"index", "probes", "sklearn", "together"},
-    {"recipe", "embedding_map", "distributed", "drift"},
+    {"recipe", "embedding_map", "distributed", "drift", "forecast"},
     {"assess"},
     {"report", "bench", "serve"},
     {"cli"},
@@ -41,7 +41,7 @@ HOMES = {
     "prometheus_client": {"serve"},
     "ray": {"distributed"},
 }
-LAZY = {"ray", "faiss", "sklearn", "transformers", "openvino", "plotly", "typer", "rich"}
+LAZY = {"faiss", "sklearn", "transformers", "openvino", "plotly", "typer", "rich", "ray"}
 """Slow to import: inside functions only, but in `cli` (itself loaded by the command) and the estimator's file."""
 FREE = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -373,10 +373,9 @@ class Extractor:
         return self._arithmetic.computer
 
     def _reduce(self, stored: Projection | None, source: Source, workers: int) -> None:
-        arithmetic = self._arithmetic
-        fitting = (source, self._preprocess, arithmetic.computer, self.dim, workers)
+        fitting = (source, self._preprocess, self._arithmetic.computer, self.dim, workers)
         self._options["pca"] = projection = stored or engine.fit_projection(*fitting)
-        arithmetic.reduction = replace(arithmetic.reduction, packed=engine.pack(projection))
+        self._arithmetic.reduction = replace(self._arithmetic.reduction, packed=engine.pack(projection))
 
     def _sample(self, items: Sequence[Any] | npt.NDArray[Any], samples: int | None) -> Sample:
         contents = as_contents(items, self.modality)

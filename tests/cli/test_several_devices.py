@@ -31,3 +31,17 @@ def test_what_cannot_be_is_said_in_one_line(cli, tmp_path: Path, minilm: Path):
     assert nowhere.code == 1
     if importlib.util.find_spec("ray") is not None:
         assert nowhere.err.endswith("--ray 127.0.0.1:1: no cluster answers there: Connection refused\n")
+
+
+def test_planning_and_stopping_in_time(cli, tmp_path: Path, minilm: Path):
+    (tmp_path / "notes.txt").write_text(NOTES, encoding="utf-8")
+    run = ("embed", tmp_path / "notes.txt", "--model", minilm, "--precision", "int8", "--out", tmp_path / "store")
+    planned = cli(*run, "--plan", "--price", "2.5", "--json")
+    assert planned.code == 0, planned.err
+    assert (planned.json["inputs"], planned.json["cost"]) == (40, pytest.approx(planned.json["machine_hours"] * 2.5))
+    assert "40 (0 MB)" in cli(*run, "--plan").out
+    assert not (tmp_path / "store").exists()
+    stopped = cli(*run, "--shard-rows", "20", "--price", "2.5", "--max-cost", "0", "--json")
+    assert (stopped.code, stopped.json["interrupted"], stopped.json["inputs"]) == (0, True, 20)
+    assert cli(*run, "--shard-rows", "20", "--max-hours", "1", "--json").json["inputs"] == 40
+    assert cli(*run, "--max-cost", "1").code == 2

@@ -13,6 +13,7 @@ from coldpress._urls import is_url
 from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
 from coldpress.cli._outcomes import first_failures
+from coldpress.cli._planning import planned, run_of, stops
 from coldpress.cli._progress import ProgressDisplay, loading
 from coldpress.cli._signals import finish_shard_on_signal
 from coldpress.cli._summary import render_summary
@@ -155,6 +156,21 @@ def embed(
     ] = None,
     threads: options.Threads = None,
     workers: options.Workers = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what the run will take, and stop.", rich_help_panel="Planning")
+    ] = False,
+    price: Annotated[
+        float | None,
+        typer.Option(metavar="PRICE", min=0, help="What an hour of all machines costs.", rich_help_panel="Planning"),
+    ] = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=0, help="Stop at the end of a shard, in time.", rich_help_panel="Planning"),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(metavar="PRICE", min=0, help="The same by cost; needs --price.", rich_help_panel="Planning"),
+    ] = None,
 ) -> Result:
     """Embed images or texts into a store of vectors on disk.
 
@@ -166,6 +182,10 @@ def embed(
         raise typer.BadParameter(f"--model {repeated}: named {model.count(repeated)} times, expected once")
     if len(model) > 1 and (arch, reuse) != (None, None):
         raise typer.BadParameter("--arch and --reuse are for one model")
+    if max_cost is not None and not price:
+        raise typer.BadParameter("--max-cost needs --price, what an hour costs")
+    if plan and len(model) > 1:
+        raise typer.BadParameter("--plan is for one model")
     columns = options.columns(text_column, image_column, key_column, label_column, metadata_column)
     with loading(", ".join(model)):
         from coldpress import Extractor
@@ -204,19 +224,19 @@ def embed(
         "retry_failed": retry_failed,
         "workers": workers,
     }
+    if ray is not None or len(devices) > 1:
+        several: dict[str, Any] | None = {"devices": devices, "ray": ray, "threads": threads}
+    else:
+        several = None
+    if plan:
+        return planned(extractors[0], out, sources, price, several, reuse=reuse, **running)
     try:
         with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:
-            running |= {"on_progress": progress, "should_stop": stopping}
-            if ray is not None or len(devices) > 1:
-                from coldpress.distributed import embed as embed_distributed
-
-                running |= {"devices": devices, "ray": ray, "threads": threads, "reuse": reuse}
-                summaries = [embed_distributed(sources, extractors[0], out, **running)]
-            else:
-                summaries = _run(extractors, out, sources, reuse, **running)
+            running |= {"on_progress": progress, "should_stop": stops(stopping, price, max_hours, max_cost)}
+            summaries = _run(extractors, out, sources, several, reuse=reuse, **running)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_what_is_safe(outs)) from None
-    return _result(outs, summaries, stopping.exit_status)
+    return _result(outs, summaries, stopping.exit_status if stopping.signal is not None else 0)
 
 
 def _places(out: str, models: list[str]) -> list[str]:
@@ -226,12 +246,15 @@ def _places(out: str, models: list[str]) -> list[str]:
     return [out] if len(models) == 1 else [f"{out.rstrip('/')}/{name}" for name in store_names(models)]
 
 
-def _run(extractors: list[Extractor], out: str, sources: list[str], reuse: str | None, **options: Any) -> list[Summary]:
-    """Embed with each of the extractors."""
+def _run(
+    extractors: list[Extractor], out: str, sources: list[str], several: dict[str, Any] | None, **options: Any
+) -> list[Summary]:
+    """Embed with each of the extractors, or with one on several devices."""
     from coldpress import embed_together
 
     if len(extractors) == 1:
-        return [extractors[0].run(out, sources, reuse=reuse, **options)]
+        return [run_of(extractors[0], several)(out, sources, **options)]
+    del options["reuse"]
     return [*embed_together(extractors, out, sources, **options).values()]
 
 
