@@ -52,7 +52,7 @@ class Case:
     labels: Callable[[EmbeddingStore, int], Any] | None = None
     shuffled: bool = False
     output: str = "pooled"
-    limit: int | None = 1000
+    limit: int | None = 800
 
 
 def main() -> None:
@@ -136,7 +136,7 @@ def news(count: int) -> Iterator[dict[str, Any]]:
 
 def in_capitals() -> MemorySource:
     """Every other text in capitals."""
-    texts = [row["text"].upper() if i % 2 else row["text"].lower() for i, row in enumerate(news(1000))]
+    texts = [row["text"].upper() if i % 2 else row["text"].lower() for i, row in enumerate(news(800))]
     return MemorySource([Item(str(i), text, "") for i, text in enumerate(texts)], "text")
 
 
@@ -154,8 +154,8 @@ def digits() -> MemorySource:
     def read(name: str, offset: int) -> Any:
         return np.frombuffer(gzip.decompress((DATA / "mnist_7500" / name).read_bytes())[offset:], np.uint8)
 
-    pixels = read("images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:1000]
-    labels = read("labels-idx1-ubyte.gz", 8)[:1000]
+    pixels = read("images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:800]
+    labels = read("labels-idx1-ubyte.gz", 8)[:800]
     items = [
         Item(str(i), np.repeat(image[..., None], 3, axis=2), "", {"label": int(label)})
         for i, (image, label) in enumerate(zip(pixels, labels, strict=True))
@@ -173,17 +173,17 @@ def path(*parts: str) -> Callable[[], Path]:
 
 TREC, AG = path("text", "trec6", "train.jsonl"), path("text", "ag_news", "train.jsonl")
 V2, SMALL = model("mobilenet_v2_1.0_224_imagenet"), model("mobilenet_v1_0.25_128_imagenet")
-GOOD_NEWS = Case("positive", minilm, AG, 500)
+GOOD_NEWS = Case("positive", minilm, AG, 250)
 CASES = {
-    "capitals": Case("negative", minilm, in_capitals, 400, capitals),
-    "shuffled": replace(GOOD_NEWS, expected="negative", items=400, shuffled=True),
-    "static questions": Case("negative", model("model2vec_bge_base_vq128"), TREC, 400),
-    "early layer": Case("negative", SMALL, digits, 400, output="layer:3"),
+    "capitals": Case("negative", minilm, in_capitals, 250, capitals),
+    "shuffled": replace(GOOD_NEWS, expected="negative", items=250, shuffled=True),
+    "static questions": Case("negative", model("model2vec_bge_base_vq128"), TREC, 250),
+    "early layer": Case("negative", SMALL, digits, 250, output="layer:3"),
     "news": GOOD_NEWS,
-    "questions": Case("positive", minilm, TREC, 500),
+    "questions": Case("positive", minilm, TREC, 250),
     "insects": Case("positive", V2, path("hymenoptera"), 130),
-    "cifar": Case("positive", V2, path("cifar10", "cifar10-train-000000.tar"), 250, limit=600),
-    "meaningless": replace(GOOD_NEWS, expected="none", items=300, labels=meaningless),
+    "cifar": Case("positive", V2, path("cifar10", "cifar10-train-000000.tar"), 200, limit=400),
+    "meaningless": replace(GOOD_NEWS, expected="none", labels=meaningless),
 }
 
 if __name__ == "__main__":

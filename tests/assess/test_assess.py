@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -89,6 +90,17 @@ def test_items_from_memory_have_to_be_given_again(minilm, tmp_path):
     changed = MemorySource(["another text", *texts[1:]], "text")
     with pytest.raises(ColdpressError, match="1 of 40 items are not in the data, or have changed"):
         assess(store, labels, data=changed)
+
+
+def test_a_model_that_is_gone_leaves_the_raw_input_to_compare_with(news, minilm, tmp_path):
+    gone = tmp_path / "model"
+    shutil.copytree(minilm, gone)
+    store = Extractor(gone, device="cpu", precision="fp32").embed_to(tmp_path / "store", news, limit=200)
+    shutil.rmtree(gone)
+    found = assess(store)
+    assert set(found.best.against) == {"raw input"}
+    assert "the same network with random weights could not be compared" in found.verdict
+    assert found.best.random is None
 
 
 def test_a_reference_says_how_far_the_items_have_come(news_store, shared, minilm, tmp_path):

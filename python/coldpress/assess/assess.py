@@ -160,11 +160,11 @@ def _random_features(
     """Of each of a store's contenders, by its name, the vectors that random weights give."""
     try:
         extractor = untrained(store, seed)
-    except ColdpressError as error:
+        say(f"embedding {len(contents):,} items with random weights of {store.model}")
+        vectors = extractor.embed(contents)
+    except ColdpressError as error:  # the model has moved; a store of texts beside one of images
         lacking[RANDOM] = str(error)
         return {}
-    say(f"embedding {len(contents):,} items with random weights of {store.model}")
-    vectors = extractor.embed(contents)
     rows = np.arange(len(contents))
     return {one.name: Features(vectors[:, columns_of(extractor, one.output)], rows, str) for one in own}
 

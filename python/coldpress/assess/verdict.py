@@ -36,7 +36,11 @@ def sentence(candidates: Sequence[Candidate], lacking: Mapping[str, str]) -> str
         f"{_points(one)} {_BASELINES[name]}{'' if one.better or one.worse else ' (may be chance)'}"
         for name, one in best.against.items()
     )
-    without = "".join(f"; {_BASELINES[name]} could not be compared: {why}" for name, why in lacking.items())
+    without = "".join(
+        f"; {_BASELINES[name]} could not be compared: {why}"
+        for name, why in lacking.items()
+        if name not in best.against
+    )
     said = {
         "undecided": f"UNDECIDED: {accuracy}, and there is nothing to compare that with",
         "positive": f"POSITIVE TRANSFER: {accuracy}, {evidence}",
