@@ -67,7 +67,7 @@ def draw(stores: Sequence[EmbeddingStore], labels: LabelSource, outputs: Sequenc
     for store in stores:
         own = rows if store is first else np.asarray([store.row(key) for key in keys], dtype=np.int64)
         for output in _wanted(store, outputs):
-            name = output if len(stores) == 1 else f"{PurePath(store.path).name} {output}"
+            name = output if len(stores) == 1 else f"{PurePath(store.path).name.removesuffix('.store')} {output}"
             name = name if name not in contenders else f"{store.path} {output}"
             contenders[name] = Contender(name, store, output, own)
     return Draw(tuple(contenders.values()), tuple(classes.tolist()), codes, fold_numbers(codes, seed), len(known.rows))

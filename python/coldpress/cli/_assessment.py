@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -79,10 +78,9 @@ def _outcome(one: Candidate) -> Text:
 
 def similarity_table(found: Assessment) -> Table:
     """CKA of each with each, of the candidates in the order of the table above."""
-    names: Sequence[str] = [one.name for one in found.candidates]
-    shown = table("CKA", *(f">{clip(name, 16)}" for name in names))
-    for name, row in zip(names, found.cka, strict=True):
-        shown.add_row(Text(clip(name, 50)), *(f"{value:.2f}" for value in row))
+    shown = table("CKA", *(f">{number}" for number in range(1, len(found.candidates) + 1)))
+    for number, (one, row) in enumerate(zip(found.candidates, found.cka, strict=True), 1):
+        shown.add_row(Text(f"{number} {clip(one.name, 50)}"), *(f"{value:.2f}" for value in row))
     return shown
 
 

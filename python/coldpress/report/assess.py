@@ -20,7 +20,7 @@ def write_assessment(path: Path, found: Assessment) -> None:
     """Write the page; raises as :func:`write_page` does."""
     best = found.best
     numbers = {
-        f"accuracy of the probe on {best.name}": f"{best.scores.probe.accuracy:.1%}",
+        "accuracy of the best probe": f"{best.scores.probe.accuracy:.1%}",
         **{f"points more than {name}": f"{100 * one.change:+.1f}" for name, one in best.against.items()},
         "items": f"{found.items:,}",
     }
@@ -146,10 +146,10 @@ def layers_figure(curves: dict[str, list[tuple[int, Candidate]]], found: Assessm
 def similarity_figure(found: Assessment) -> Any:
     """A heat map of CKA."""
     go = graph_objects()
-    names = [one.name for one in found.candidates]
+    names = [f"{number}\u2002{one.name}" for number, one in enumerate(found.candidates, 1)]
     heat = go.Heatmap(
         z=found.cka,
-        x=names,
+        x=[str(number) for number in range(1, len(names) + 1)],
         y=names,
         zmin=0,
         zmax=1,
@@ -158,12 +158,13 @@ def similarity_figure(found: Assessment) -> Any:
         ygap=2,
         showscale=False,
         texttemplate="%{z:.2f}",
-        hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>",
+        customdata=[names] * len(names),
+        hovertemplate="%{y} and %{customdata}: %{z:.3f}<extra></extra>",
     )
     figure = go.Figure(heat)
-    figure.update_xaxes(side="bottom", tickangle=-40, type="category", showgrid=False)
+    figure.update_xaxes(side="bottom", type="category", showgrid=False)
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
-    return styled(figure, height=180 + 34 * len(names))
+    return styled(figure, height=70 + 34 * len(names))
 
 
 def _distances(found: Assessment) -> Section:
