@@ -112,6 +112,15 @@ def test_moments_of_blocks_are_those_of_all_rows(cloud):
     np.testing.assert_allclose(found.covariance, np.cov(x.T.astype(np.float64)), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_dimension_that_never_varies_is_no_trouble(make_store, cloud):
+    old, new = cloud(300, 1), cloud(200, 2)
+    old[:, 5] = new[:, 5] = 0.1
+    drift = detect_drift(make_store(old), make_store(new))
+    assert drift.shift[5] == 0
+    assert not drift.verdict.alarm
+
+
 def test_the_frechet_distance_of_normals_is_the_closed_form():
     def moments(mean, scale):
         sums = MomentSums(2)

@@ -34,5 +34,14 @@ def test_no_request_is_a_fault_of_the_server(server: Any, mode: GenerationMode) 
 def test_the_schema_has_every_route(server: Any) -> None:
     with urllib.request.urlopen(server.url + "/openapi.json", timeout=10) as answer:
         paths = set(json.load(answer)["paths"])
-    native = {"/v1/search", "/v1/embed", "/v1/predict", "/v1/info", "/v1/reload", "/v1/thumbnail", "/v1/map"}
+    native = {
+        "/v1/search",
+        "/v1/embed",
+        "/v1/predict",
+        "/v1/drift",
+        "/v1/info",
+        "/v1/reload",
+        "/v1/thumbnail",
+        "/v1/map",
+    }
     assert paths == native | {"/v1/embeddings", "/v1/models", "/embed", "/info", "/health", "/metrics"}

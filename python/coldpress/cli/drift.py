@@ -50,7 +50,7 @@ def drift(
         str | None,
         typer.Option(
             metavar="COLUMN|FILE",
-            help="Labels of both stores, or of the new one and some of the reference.",
+            help="Labels of the items of both stores.",
             rich_help_panel=_REFIT,
         ),
     ] = None,

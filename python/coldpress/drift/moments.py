@@ -10,6 +10,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
+ROUNDING = 1e-6
+"""Of the mean: a dimension that varies less is constant, and the rest is what is left of float32."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Moments:
@@ -27,7 +30,7 @@ class Moments:
     @property
     def spread(self) -> Doubles:
         """Standard deviation of each dimension, (D,)."""
-        return np.asarray(np.sqrt(np.diagonal(self.scatter) / (self.count - 1)))
+        return np.asarray(np.sqrt(np.maximum(np.diagonal(self.scatter), 0) / (self.count - 1)))
 
 
 class MomentSums:
@@ -55,9 +58,9 @@ class MomentSums:
 
 def standardised_shift(reference: Moments, new: Moments) -> Doubles:
     """By how many standard deviations of the reference each dimension has moved, (D,); 0 where neither varies."""
-    difference, spread = new.mean - reference.mean, reference.spread
-    spread = np.where(spread > 0, spread, new.spread)
-    return np.divide(difference, spread, out=np.zeros_like(difference), where=spread > 0)
+    difference, least = new.mean - reference.mean, ROUNDING * np.abs(reference.mean)
+    spread = np.where(reference.spread > least, reference.spread, new.spread)
+    return np.divide(difference, spread, out=np.zeros_like(difference), where=spread > least)
 
 
 def frechet_distance(one: Moments, other: Moments) -> float:
