@@ -120,14 +120,14 @@ class Path:
         q, alphas = gradient.clone(), []
         for s, y, rho in reversed(pairs):
             alphas.append((rho * _dot(s, q))[:, None, None])
-            q -= alphas[-1] * y
+            q.addcmul_(alphas[-1], y, value=-1)
         q = self._precondition(q, scale)
         if pairs:
             _, y, rho = pairs[-1]
             short = rho * _dot(y, self._precondition(y, scale))  # above 1: steps would be too long
             q /= short.clamp(1.0, 20.0)[:, None, None]
         for (s, y, rho), alpha in zip(pairs, reversed(alphas), strict=True):
-            q += (alpha - (rho * _dot(y, q))[:, None, None]) * s
+            q.addcmul_(alpha - (rho * _dot(y, q))[:, None, None], s)
         return q
 
     def _precondition(self, v: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
