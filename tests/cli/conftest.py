@@ -113,3 +113,26 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ViTModel(ViTConfig(**sizes, image_size=32, patch_size=8), add_pooling_layer=False).save_pretrained(directory)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def tagged(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The texts with their numbers of words, and with tags."""
+    rows = [json.loads(line) for line in texts.read_text().splitlines()]
+    for row in rows:
+        row["words"] = len(row["text"].split())
+        row["tags"] = [row["label"], *(["long"] if row["words"] > 20 else [])]
+    path = tmp_path_factory.mktemp("tagged")
+    (path / "tagged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = (
+        "--key-column",
+        "key",
+        "--text-column",
+        "text",
+        "--metadata-column",
+        "words",
+        "--metadata-column",
+        "tags",
+    )
+    make("embed", path / "tagged.jsonl", "--model", "all-MiniLM-L6-v2", "--out", path / "store", *columns)
+    return path / "store"

@@ -59,8 +59,8 @@ def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(
         "Before you trust it",
         "Learning curve",
         "Features and heads compared",
-        "Regularisation: logistic regression",
-        "Regularisation: linear discriminants",
+        "Logistic regression: C",
+        "Linear discriminants: shrinkage",
         "Confusion matrix",
         "Each class",
         "Calibration",
@@ -108,6 +108,32 @@ def test_a_page_fits_a_telephone_and_the_dark(
 
 def brightness(colour: str) -> float:
     return float(np.mean([int(value) for value in re.findall(r"\d+", colour)[:3]]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "figures", "titles"),
+    [
+        ("words", 3, ["Predictions", "Ridge regression: alpha", "Largest errors", "Embedding map", "How it was made"]),
+        ("tags", 3, ["Each label", "Logistic regression: C", "Embedding map", "How it was made"]),
+    ],
+)
+def test_numbers_and_several_labels_have_a_page_too(
+    cli: Cli, tagged: Path, tmp_path: Path, opened: Callable[..., Page], labels: str, figures: int, titles: list[str]
+) -> None:
+    report = tmp_path / "page.html"
+    command = ("probe", tagged, "--labels", labels, "--out", tmp_path / "head", "--report", report, "--json")
+    done = cli(*command, "--task", "regress" if labels == "words" else "multilabel")
+    assert done.code == 0, done.err
+    page = opened(report)
+    found = page.locator("h2").all_inner_texts()
+    assert [title for title in found if title in titles] == titles
+    assert page.locator(".js-plotly-plot").count() == figures
+    assert json.loads(page.locator("#numbers").text_content() or "") == done.json
+    if labels == "words":
+        evaluation = done.json["evaluation"]
+        assert evaluation["errors"][0] in evaluation["sample"]
+        assert len(evaluation["sample"]) == evaluation["items"]
+        assert evaluation["errors"][0]["key"] in page.content()
 
 
 def test_mistakes_and_duplicates_of_photos_are_seen(

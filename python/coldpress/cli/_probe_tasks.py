@@ -14,6 +14,7 @@ from rich.text import Text
 
 from coldpress.cli._command import Result
 from coldpress.cli._format import bar, clip, count, duration, facts, table
+from coldpress.cli._probe_page import write
 
 if TYPE_CHECKING:
     from coldpress import EmbeddingStore
@@ -46,13 +47,23 @@ def choose_task(store: EmbeddingStore, labels: str, task: Task, separator: str |
 
 
 def probe_numbers(
-    stores: Sequence[EmbeddingStore], labels: str, recipe: Recipe, out: Path, why: str, **tests: Any
+    stores: Sequence[EmbeddingStore],
+    labels: str,
+    recipe: Recipe,
+    out: Path,
+    why: str,
+    *,
+    report: Path | None,
+    **tests: Any,
 ) -> Result:
     """Train, test and save a regression."""
     from coldpress.probes import fit_regression
 
     result = fit_regression(stores, labels, recipe=recipe, **tests)
     result.head.save(out)
+    data = {"head": str(out), "inferred": why, **result.to_json()}
+    if report is not None:
+        write(report, result, stores, tests["test_store"], labels, data)
 
     def render(console: Console) -> None:
         found = result.evaluation
@@ -61,9 +72,9 @@ def probe_numbers(
         console.print(facts({"task": f"numbers ({why})", **_number_facts(found), **_how(result)}))
         console.print()
         console.print(_errors(found))
-        _next(console, out)
+        _next(console, out, report)
 
-    return Result({"head": str(out), "inferred": why, **result.to_json()}, render)
+    return Result(data, render)
 
 
 def probe_sets(
@@ -74,6 +85,7 @@ def probe_sets(
     why: str,
     *,
     separator: str | None,
+    report: Path | None,
     **tests: Any,
 ) -> Result:
     """Train, test and save a head for several labels an item."""
@@ -81,6 +93,9 @@ def probe_sets(
 
     result = fit_multilabel(stores, labels, separator=separator, recipe=recipe, **tests)
     result.head.save(out)
+    data = {"head": str(out), "inferred": why, **result.to_json()}
+    if report is not None:
+        write(report, result, stores, tests["test_store"], labels, data, separator)
 
     def render(console: Console) -> None:
         found = result.evaluation
@@ -92,9 +107,9 @@ def probe_sets(
         console.print(_labels(found))
         if (hidden := len(found.per_label) - LABELS_SHOWN) > 0:
             console.print(f"[dim]… and {count(hidden, 'more label')}: see --json[/]")
-        _next(console, out)
+        _next(console, out, report)
 
-    return Result({"head": str(out), "inferred": why, **result.to_json()}, render)
+    return Result(data, render)
 
 
 def _headline(name: str, value: str, interval: str, items: int) -> Text:
@@ -158,5 +173,7 @@ def _labels(found: SetEvaluation) -> Table:
     return shown
 
 
-def _next(console: Console, out: Path) -> None:
+def _next(console: Console, out: Path, report: Path | None) -> None:
+    if report is not None:
+        console.print(f"\n[dim]Page:[/] {report}", soft_wrap=True)
     console.print(f"\n[dim]Head:[/] {out}   [dim]Next:[/] coldpress predict {out} SOURCE", soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.console import Console
 from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
 from coldpress.cli._drift import render_drift, render_refit
+from coldpress.cli._originals import find_originals
 from coldpress.cli._progress import busy
 
 if TYPE_CHECKING:
@@ -60,12 +61,7 @@ def drift(
             metavar="HEAD", help="Directory of the new head.", parser=options.local_path, rich_help_panel=_REFIT
         ),
     ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write an HTML page too.", parser=options.local_path, rich_help_panel=_REPORTING
-        ),
-    ] = None,
+    report: options.Report = None,
     fail_on_drift: Annotated[
         bool,
         typer.Option("--fail-on-drift", help="Exit with 1 if there is.", rich_help_panel=_REPORTING),
@@ -92,10 +88,19 @@ def drift(
         with busy("Training"):
             fitted = refit_head(head, *stores, labels, seed=seed)
         fitted.head.save(out)
+    data = {
+        "reference": reference,
+        "new": new,
+        **found.to_json(),
+        "refit": None if fitted is None else {"out": str(out), **fitted.to_json()},
+        "report": None if report is None else str(report),
+    }
     if report is not None:
-        from coldpress.report.drift import write_drift
+        from coldpress.report.drift import Shown, write_drift
 
-        write_drift(report, stores, found, fitted)
+        old, late = ([one.key for one in items] for items in (found.driving.missing, found.driving.items))
+        shown = Shown(find_originals(stores[0], old, pictures=True), find_originals(stores[1], late, pictures=True))
+        write_drift(report, stores, found, fitted, shown, data)
 
     def render(console: Console) -> None:
         render_drift(console, found, by)
@@ -104,13 +109,6 @@ def drift(
         if report is not None:
             console.print(f"\n[dim]Report:[/] {report}", soft_wrap=True)
 
-    data = {
-        "reference": reference,
-        "new": new,
-        **found.to_json(),
-        "refit": None if fitted is None else {"out": str(out), **fitted.to_json()},
-        "report": None if report is None else str(report),
-    }
     failed = fail_on_drift and found.verdict.alarm
     why = f"{new} has drifted from {reference} (p = {found.verdict.p_value:.2g}, false alarms {level:g})"
     return Result(data, render, failure=why if failed else None)

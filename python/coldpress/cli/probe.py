@@ -16,6 +16,7 @@ from coldpress.cli import _options as options
 from coldpress.cli._command import Command, Result
 from coldpress.cli._examination import render_examination
 from coldpress.cli._format import bar, clip, count, duration, facts, size, table
+from coldpress.cli._probe_page import write
 from coldpress.cli._probe_tasks import Task, choose_task, probe_numbers, probe_sets
 
 if TYPE_CHECKING:
@@ -161,22 +162,20 @@ def probe(
     if task is not Task.CLASSIFY and (group is not None or curve):
         raise typer.BadParameter(f"--group and --curve are for classes, and the task is {task.value} ({why})")
     if task is Task.REGRESS:
-        return probe_numbers(opened, labels, recipe, out, why, **tests)
+        return probe_numbers(opened, labels, recipe, out, why, report=report, **tests)
     if task is Task.MULTILABEL:
-        return probe_sets(opened, labels, recipe, out, why, separator=separator, **tests)
+        return probe_sets(opened, labels, recipe, out, why, separator=separator, report=report, **tests)
     result = fit_probe(opened, labels, recipe=recipe, by=group, curve=curve, **tests)
     result.head.save(out)
     data = {"head": str(out), "inferred": why, **result.to_json()}
     if report is not None:
-        from coldpress.cli._probe_page import write
-
         write(report, result, opened, tests["test_store"], labels, data)
 
     def render(console: Console) -> None:
         console.print(headline(result.evaluation))
         console.print(facts({"task": f"classes ({why})", **_facts(result)}))
         console.print()
-        from coldpress.report.probe import best_of_each
+        from coldpress.report.probe_parts import best_of_each
 
         if len(best := best_of_each(result)) > 1:
             console.print(candidate_table(best, result))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from coldpress.probes.resample import Interval, interval, resamples
 
 Array = npt.NDArray[Any]
-ERRORS_LISTED = 20
+ERRORS_LISTED, SAMPLE = 20, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class NumberEvaluation:
     spearman : correlation of the ranks; None where all labels or all predictions are equal.
     baseline_mae, baseline_rmse : of always predicting the mean of the training part.
     errors : the largest ones.
+    sample : 500 items at random, or all of fewer.
     """
 
     items: int
@@ -50,6 +51,7 @@ class NumberEvaluation:
     baseline_mae: float
     baseline_rmse: float
     errors: tuple[Error, ...]
+    sample: tuple[Error, ...]
 
 
 def evaluate_numbers(
@@ -70,6 +72,7 @@ def evaluate_numbers(
         many = _measures(truth, predicted, times)
     ranked = not np.isnan(once[3, 0])
     worst = np.argsort(-np.abs(truth - predicted), kind="stable")[:ERRORS_LISTED]
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(truth))[:SAMPLE])
     return NumberEvaluation(
         items=len(truth),
         r2=float(once[0, 0]),
@@ -83,6 +86,7 @@ def evaluate_numbers(
         baseline_mae=float(np.abs(truth - mean).mean()),
         baseline_rmse=float(np.sqrt(((truth - mean) ** 2).mean())),
         errors=tuple(Error(keys[i], float(truth[i]), float(predicted[i])) for i in worst),
+        sample=tuple(Error(keys[i], float(truth[i]), float(predicted[i])) for i in drawn),
     )
 
 

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from math import log10
 from typing import Any
 
 from coldpress.probes import Candidate, CurvePoint
 from coldpress.probes.evaluate import wilson_interval
+from coldpress.probes.evaluate_numbers import Error
+from coldpress.probes.evaluate_sets import LabelScore
 from coldpress.probes.examine import Bin, GroupScore
 from coldpress.report.figures import ACCENT, PALETTE, QUIET, graph_objects, styled
 
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What cross-validation goes by: its name, how a value is written, and the loss beside it."""
+
+    name: str
+    form: str
+    loss: str
+
+    @property
+    def axis(self) -> str | None:
+        """How its axis is written."""
+        return ".0%" if self.form.endswith("%") else None
+
+
+ACCURACY = Measure("accuracy", ".1%", "log loss")
+VARIANCE = Measure("R²", ".3f", "mean squared error")
+F1 = Measure("F1 over all decisions", ".1%", "log loss")
+
+LABELS_DRAWN = 60
 _BAND = "rgba(47,127,216,0.16)"
 
 
@@ -38,19 +62,19 @@ def learning_figure(points: Sequence[CurvePoint], classes: int, baseline: float)
     return styled(figure, height=380)
 
 
-def path_figure(candidates: Sequence[Candidate], chosen: float | None, letter: str) -> Any:
-    """Accuracy in cross-validation over the settings of a head, with the band of its folds, and log loss below."""
+def path_figure(candidates: Sequence[Candidate], chosen: float | None, letter: str, measure: Measure) -> Any:
+    """The score in cross-validation over the settings of a head, with the band of its folds, and the loss below."""
     graph_objects()
     from plotly.subplots import make_subplots
 
     x = [one.setting or 0.0 for one in candidates]
     lossy = all(one.loss is not None for one in candidates)
     figure = make_subplots(rows=1 + lossy, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    low = [max(0.0, one.score - one.score_std) for one in candidates]
-    _band(figure, x, low, [min(1.0, one.score + one.score_std) for one in candidates])
-    curves: list[tuple[list[float], str, str]] = [([one.score for one in candidates], "accuracy", ".1%")]
+    high = [min(1.0, one.score + one.score_std) for one in candidates]
+    _band(figure, x, [one.score - one.score_std for one in candidates], high)
+    curves: list[tuple[list[float], str, str]] = [([one.score for one in candidates], measure.name, measure.form)]
     if lossy:
-        curves.append(([one.loss or 0.0 for one in candidates], "log loss", ".3f"))
+        curves.append(([one.loss or 0.0 for one in candidates], measure.loss, ".4g"))
     for row, (y, name, form) in enumerate(curves, 1):
         figure.add_scatter(
             x=x,
@@ -63,10 +87,11 @@ def path_figure(candidates: Sequence[Candidate], chosen: float | None, letter: s
             row=row,
             col=1,
         )
-        figure.update_yaxes(title=name, tickformat=".0%" if row == 1 else None, row=row, col=1)
+        figure.update_yaxes(title=name, tickformat=measure.axis if row == 1 else None, row=row, col=1)
     if chosen is not None:
         figure.add_vline(x=chosen, line={"color": QUIET, "dash": "dot"})
-    figure.update_xaxes(type="log", showgrid=False, dtick=1, exponentformat="power")
+    ticks = {"tickvals": x} if len(x) < 8 else {"dtick": 1, "exponentformat": "power"}
+    figure.update_xaxes(type="log", showgrid=False, **ticks)
     first, last = log10(min(x)), log10(max(x))
     pad = 0.03 * (last - first)
     figure.update_xaxes(range=[first - pad, last + pad])
@@ -74,8 +99,8 @@ def path_figure(candidates: Sequence[Candidate], chosen: float | None, letter: s
     return styled(figure, height=300 + 180 * lossy)
 
 
-def features_figure(scores: Mapping[str, Sequence[tuple[str, float, float]]]) -> Any:
-    """Accuracy in cross-validation and its spread over folds, of (name, mean, std) for each head: the first on top."""
+def features_figure(scores: Mapping[str, Sequence[tuple[str, float, float]]], measure: Measure) -> Any:
+    """The score in cross-validation and its spread over folds, of (name, mean, std) for each head: the first on top."""
     go = graph_objects()
     figure = go.Figure()
     names = list(dict.fromkeys(name for found in scores.values() for name, *_ in found))
@@ -90,9 +115,11 @@ def features_figure(scores: Mapping[str, Sequence[tuple[str, float, float]]]) ->
             line={"color": PALETTE[place % len(PALETTE)], "width": 1.6, "dash": "dot"},
             marker={"size": 10},
             customdata=[[name, std] for name, _, std in found],
-            hovertemplate="%{customdata[0]}: %{x:.1%} ± %{customdata[1]:.1%}<extra>" + head + "</extra>",
+            hovertemplate=f"%{{customdata[0]}}: %{{x:{measure.form}}} ± %{{customdata[1]:{measure.form}}}<extra>"
+            + head
+            + "</extra>",
         )
-    figure.update_xaxes(title="accuracy in cross-validation", tickformat=".0%")
+    figure.update_xaxes(title=f"{measure.name} in cross-validation", tickformat=measure.axis)
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5])
     figure.update_yaxes(ticksuffix="  ", showgrid=False)
     figure.update_layout(showlegend=len(scores) > 1, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
@@ -161,6 +188,49 @@ def groups_figure(groups: Sequence[GroupScore], overall: float) -> Any:
     figure.update_xaxes(title="accuracy", tickformat=".0%")
     figure.update_yaxes(autorange="reversed", type="category", ticksuffix="  ")
     return styled(figure, height=110 + 32 * len(groups))
+
+
+def prediction_figure(sample: Sequence[Error]) -> Any:
+    """Predicted numbers over those of the labels."""
+    labels, predictions = [one.label for one in sample], [one.prediction for one in sample]
+    ends = [min(*labels, *predictions), max(*labels, *predictions)]
+    figure = graph_objects().Figure()
+    figure.add_scatter(
+        x=ends, y=ends, mode="lines", line={"color": QUIET, "dash": "dot"}, hoverinfo="skip", showlegend=False
+    )
+    figure.add_scatter(
+        x=labels,
+        y=predictions,
+        mode="markers",
+        marker={"size": 7, "color": ACCENT, "opacity": 0.6},
+        showlegend=False,
+        customdata=[escape(one.key) for one in sample],
+        hovertemplate="%{customdata}: %{x:.4g}, predicted %{y:.4g}<extra></extra>",
+    )
+    figure.update_xaxes(title="label")
+    figure.update_yaxes(title="prediction")
+    return styled(figure, height=440)
+
+
+def labels_figure(scores: Sequence[LabelScore]) -> Any:
+    """The average precision of the labels that occur most often, the best on top."""
+    occurring = sorted((one for one in scores if one.average_precision is not None), key=lambda one: -one.support)
+    found = sorted(occurring[:LABELS_DRAWN], key=lambda one: one.average_precision or 0)
+    figure = graph_objects().Figure()
+    figure.add_bar(
+        x=[one.average_precision for one in found],
+        y=[str(one.label) for one in found],
+        orientation="h",
+        marker={"color": ACCENT},
+        text=[f"{one.average_precision:.0%}" for one in found],
+        textposition="outside",
+        cliponaxis=False,
+        customdata=[one.support for one in found],
+        hovertemplate="%{y}: %{x:.1%}, %{customdata:,} items<extra></extra>",
+    )
+    figure.update_xaxes(title="average precision", tickformat=".0%", range=[0, 1.06])
+    figure.update_yaxes(type="category", ticksuffix="  ")
+    return styled(figure, height=100 + 26 * len(found))
 
 
 def _band(figure: Any, x: Sequence[Any], low: Sequence[float], high: Sequence[float]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from coldpress.drift import Drift, Item, Refit
 from coldpress.report.figures import ACCENT, QUIET, graph_objects, styled
+from coldpress.report.items import Original, pictures_html, text_of
 from coldpress.report.page import Section, figure_html, folded, paragraph, table_html, write_page
 from coldpress.store import EmbeddingStore
 
@@ -18,13 +21,28 @@ BINS = 60
 TEXT_SHOWN = 300
 
 
-def write_drift(path: Path, stores: tuple[EmbeddingStore, EmbeddingStore], found: Drift, fitted: Refit | None) -> None:
-    """Write the page; raises as :func:`write_page` does."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What keys of the reference and of the new store stand for, as far as it was found."""
+
+    reference: Mapping[str, Original]
+    new: Mapping[str, Original]
+
+
+def write_drift(
+    path: Path,
+    stores: tuple[EmbeddingStore, EmbeddingStore],
+    found: Drift,
+    fitted: Refit | None,
+    shown: Shown,
+    data: Mapping[str, Any],
+) -> None:
+    """Write the page, with the numbers `data`; raises as :func:`write_page` does."""
     reference, new = (Path(str(store.path)).name for store in stores)
     apart = found.effects.separation
     sections = [_size(found), *([_windows(found)] if found.windows else []), _scores(found), _dimensions(found)]
     if found.verdict.alarm:
-        sections += [_items(found)]
+        sections += [_items(found, shown)]
     if fitted is not None:
         sections.append(_refit(fitted))
     write_page(
@@ -40,6 +58,7 @@ def write_drift(path: Path, stores: tuple[EmbeddingStore, EmbeddingStore], found
             "items, new items": f"{found.reference_items:,}, {found.new_items:,}",
         },
         sections=sections,
+        data=data,
     )
 
 
@@ -163,7 +182,7 @@ def _dimensions(found: Drift) -> Section:
     return Section("Dimension by dimension", paragraph(note, "note") + figure_html(styled(figure, height=300)) + table)
 
 
-def _items(found: Drift) -> Section:
+def _items(found: Drift, shown: Shown) -> Section:
     parts = []
     if found.driving.values:
         note = "Metadata that the unlike items have more often than the other new ones, and than chance."
@@ -173,14 +192,23 @@ def _items(found: Drift) -> Section:
         ]
         columns = ("column", "value", ">of the unlike", ">of the other new", ">of the reference")
         parts += [paragraph(note, "note"), table_html(columns, rows)]
-    parts += [paragraph("The new items that are least like the reference:", "note"), _table(found.driving.items)]
-    parts += [paragraph("Items of the reference whose like is missing:", "note"), _table(found.driving.missing)]
+    late, old = found.driving.items, found.driving.missing
+    parts += [paragraph("The new items that are least like the reference:", "note"), _list(late, shown.new)]
+    parts += [paragraph("Items of the reference whose like is missing:", "note"), _list(old, shown.reference)]
     return Section("What drives it", "\n".join(parts))
 
 
-def _table(items: Sequence[Item]) -> str:
-    rows = [(item.key, item.snippet[:TEXT_SHOWN], f"{item.score:+.3g}") for item in items]
-    return table_html(("key", "what is known of it", ">score"), rows)
+def _list(items: Sequence[Item], originals: Mapping[str, Original]) -> str:
+    if any(original.picture for original in originals.values()):
+        none = Original()
+        return pictures_html(
+            [
+                ([(one.key, originals.get(one.key, none))], f"{one.score:+.3g}<code>{escape(one.key)}</code>")
+                for one in items
+            ]
+        )
+    rows = [(text_of(one.key, originals), one.snippet[:TEXT_SHOWN], f"{one.score:+.3g}") for one in items]
+    return table_html(("item", "what is known of it", ">score"), rows, "items")
 
 
 def _refit(fitted: Refit) -> Section:

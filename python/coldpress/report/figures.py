@@ -87,12 +87,35 @@ def map_figure(
             hovertemplate="%{customdata}<extra></extra>",
             legendrank=2000 if label == OTHER else 1000,
         )
+    return _map_style(figure, points, ringed, "mistakes")
+
+
+def number_map_figure(
+    points: npt.NDArray[Any], values: Sequence[float], hover: Sequence[str], ringed: Sequence[int] = ()
+) -> Any:
+    """The same, coloured by numbers."""
+    figure = graph_objects().Figure()
+    figure.add_scatter(
+        x=points[:, 0].round(2),
+        y=points[:, 1].round(2),
+        mode="markers",
+        marker={"size": 6, "color": list(values), "colorscale": "Portland", "showscale": True, "opacity": 0.85},
+        customdata=list(hover),
+        hovertemplate="%{customdata}<extra></extra>",
+        showlegend=False,
+    )
+    figure.update_traces(marker={"colorbar": {"thickness": 12, "outlinewidth": 0}})
+    return _map_style(figure, points, ringed, "largest errors")
+
+
+def _map_style(figure: Any, points: npt.NDArray[Any], ringed: Sequence[int], what: str) -> Any:
+    """A figure of points in the plane, with rings around some."""
     if ringed:
         figure.add_scatter(
             x=points[list(ringed), 0].round(2),
             y=points[list(ringed), 1].round(2),
             mode="markers",
-            name="mistakes",
+            name=what,
             marker={"size": 14, "symbol": "circle-open", "color": RING, "line": {"width": 2}},
             hoverinfo="skip",
             legendrank=3000,
@@ -105,11 +128,11 @@ def map_figure(
     return styled(figure, height=640)
 
 
-def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[object]) -> Any:
-    """A heat map of the confusion matrix (K, K), each row normalised to its label's items."""
+def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[object], support: Sequence[int]) -> Any:
+    """A heat map of the confusion matrix (K, K), each row divided by its label's items, `support` (K,)."""
     go = graph_objects()
     counts = np.asarray(confusion, dtype=np.int64)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = counts / np.maximum(np.asarray(support)[:, None], 1)
     names = [str(name) for name in classes]
     heat = go.Heatmap(
         z=shares,

@@ -16,6 +16,8 @@ from coldpress.report.page import Section, figure_html, folded, paragraph, table
 from coldpress.types import Certificate
 
 WAITING = {"wait_input": "waiting for inputs", "wait_write": "waiting for the disk"}
+CLASSES_DRAWN = 60
+"""Of more, the confusion matrix shows those that are confused most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def probe(evaluation: Evaluation, train_items: int, head: str) -> Section:
 
 def confusion(evaluation: Evaluation) -> Section:
     """Which classes are taken for which."""
-    classes = [score.label for score in evaluation.per_class]
+    scores = evaluation.per_class
+    classes = [score.label for score in scores]
     wrong = sorted(
         (
             (number, label, prediction)
@@ -119,9 +122,23 @@ def confusion(evaluation: Evaluation) -> Section:
         key=lambda mistake: -mistake[0],
     )
     rows = [(label, prediction, number) for number, label, prediction in wrong[:10]]
+    note, shown = (
+        "Rows are labels, columns predictions; all predictions of a label make 100 %.",
+        list(range(len(classes))),
+    )
+    if len(classes) > CLASSES_DRAWN:
+        mistakes = [score.support + score.predicted - 2 * evaluation.confusion[i][i] for i, score in enumerate(scores)]
+        shown = sorted(sorted(shown, key=lambda i: -mistakes[i])[:CLASSES_DRAWN])
+        note = f"The {CLASSES_DRAWN} of {len(classes)} classes with the most mistakes. {note}"
     body = [
-        paragraph("Rows are labels, columns predictions; a row sums to 100 %.", "note"),
-        figure_html(confusion_figure(evaluation.confusion, classes)),
+        paragraph(note, "note"),
+        figure_html(
+            confusion_figure(
+                [[evaluation.confusion[i][j] for j in shown] for i in shown],
+                [classes[i] for i in shown],
+                [scores[i].support for i in shown],
+            )
+        ),
         folded("The most frequent mistakes", table_html(("label", "taken for", ">items"), rows)),
     ]
     return Section("Confusion matrix", "\n".join(body))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from coldpress.probes import Examination, ProbeResult
+from coldpress.probes import Examination
+from coldpress.probes.result import Conditions
 
 
 def calibration_line(examined: Examination) -> str:
@@ -23,7 +24,7 @@ def gap_line(examined: Examination) -> str:
     )
 
 
-def leaks_line(result: ProbeResult) -> str | None:
+def leaks_line(result: Conditions) -> str | None:
     """How many test items have a near duplicate in the training part; None where there are none."""
     if not result.leaks:
         return None
