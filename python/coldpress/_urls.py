@@ -20,6 +20,9 @@ T = TypeVar("T")
 PATIENCE_S = 300.0
 """How long a service may be out of order before a run gives up; what it has committed stays."""
 
+FIRST_PATIENCE_S = 5.0
+"""The same before its first word: its address may be a typing error."""
+
 _LONGEST_WAIT_S = 20.0
 _DEFINITE = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 _PASSING_NUMBERS = {
@@ -77,9 +80,9 @@ def os_errors() -> Iterator[None]:
         raise OSError(" ".join(describe(error).split())) from error
 
 
-def retrying(work: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+def retrying(work: Callable[[], T], *, reached: bool = True) -> T:
     """Call `work`, again after growing pauses as long as it fails in a way that may pass, until patience is out."""
-    end, wait_s = time.monotonic() + patience_s, 0.1
+    end, wait_s = time.monotonic() + (PATIENCE_S if reached else FIRST_PATIENCE_S), 0.1
     while True:
         try:
             return work()

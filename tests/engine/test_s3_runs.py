@@ -138,7 +138,7 @@ def test_an_outage_ends_the_run_and_the_next_one_goes_on(photo_extractor, tmp_pa
     for i in range(60):
         paint(tmp_path / "photos" / f"{i:03d}.jpg", i)
     upload(tmp_path / "photos", f"{bucket}/photos")
-    monkeypatch.setattr(_urls.retrying, "__defaults__", (0.5,))
+    monkeypatch.setattr(_urls, "PATIENCE_S", 0.5)
 
     def outage(progress: Progress) -> None:
         if progress.done >= 40:

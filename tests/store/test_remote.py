@@ -23,6 +23,7 @@ import pytest
 from bucket_filesystem import Bucket
 
 import coldpress.store
+from coldpress import _urls
 from coldpress.errors import StoreError
 from coldpress.store import EmbeddingStore, is_store, remote
 
@@ -322,6 +323,8 @@ class TestRefusals:
             EmbeddingStore(bucket)
 
     def test_a_filesystem_that_cannot_be_asked_is_not_an_empty_one(self, bucket, sample, monkeypatch):
+        monkeypatch.setattr(_urls, "FIRST_PATIENCE_S", 0.2)
+        monkeypatch.setattr(_urls, "PATIENCE_S", 0.2)
         before = remote_files(sample.build(bucket))
 
         def unreachable(*_: Any, **__: Any) -> None:

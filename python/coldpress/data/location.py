@@ -23,9 +23,6 @@ from coldpress.errors import SourceError
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PATIENCE_S = 10.0
-"""For the first word from a service, whose address may be a typing error."""
-
 
 def join(directory: str, name: str) -> str:
     """`name` inside `directory`; an absolute path or URL in `name` stands for itself."""
@@ -60,7 +57,7 @@ def kind(location: str) -> Literal["file", "directory"] | None:
     if is_url(location):
         filesystem, path = _filesystem(location)
         try:
-            found = retrying(lambda: filesystem.info(path), _FIRST_PATIENCE_S)
+            found = retrying(lambda: filesystem.info(path), reached=False)
             return "directory" if found["type"] == "directory" else "file"
         except FileNotFoundError:
             return None

@@ -16,10 +16,10 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from coldpress._urls import open_filesystem, os_errors, retrying
 from coldpress.errors import StoreError
@@ -29,6 +29,7 @@ from coldpress.store.lock_object import LockObject
 _KEPT_BYTES, _KEPT_FILES = 1 << 30, 16
 """Fetched and published files stay here up to so many bytes; the last few always, they may be about to be opened."""
 
+T = TypeVar("T")
 _MIRROR = "coldpress-store-"
 _NEWBORN_S = 60
 
@@ -55,6 +56,7 @@ class RemoteRoot:
         self._base = base.rstrip("/")
         self._mutex = threading.RLock()
         self._mirror: Path | None = None
+        self._reached = False
         self._kept: OrderedDict[str, int] = OrderedDict()
         self._kept_bytes = 0
 
@@ -78,7 +80,7 @@ class RemoteRoot:
         """Whether there is such a JSON file, or a whole copy that was written before it."""
         try:
             with os_errors():  # fsspec's own isfile says no where it should say that it cannot know
-                return bool(retrying(lambda: self._filesystem.info(self._fresh(name)))["type"] == "file")
+                return bool(self._retrying(lambda: self._filesystem.info(self._fresh(name)))["type"] == "file")
         except FileNotFoundError:
             return _is_whole(self._read(_spare(name)))
 
@@ -86,7 +88,7 @@ class RemoteRoot:
         """The entries of a directory with their sizes in bytes, -1 for directories."""
         path = self._path(directory)
         with os_errors():
-            entries = retrying(lambda: self._filesystem.ls(self._fresh(directory), detail=True))
+            entries = self._retrying(lambda: self._filesystem.ls(self._fresh(directory), detail=True))
         sizes = {}
         for entry in entries:
             name, is_directory = str(entry["name"]), entry["type"] == "directory"
@@ -116,8 +118,8 @@ class RemoteRoot:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 beside = temporary(path)
                 with os_errors():
-                    size = int(retrying(lambda: self._filesystem.info(self._fresh(name)))["size"])
-                    retrying(lambda: self._filesystem.get_file(self._path(name), str(beside)))
+                    size = int(self._retrying(lambda: self._filesystem.info(self._fresh(name)))["size"])
+                    self._retrying(lambda: self._filesystem.get_file(self._path(name), str(beside)))
                 if (arrived := beside.stat().st_size) != size:
                     raise OSError(f"{arrived} of {size} bytes arrived")
                 beside.replace(path)
@@ -157,10 +159,19 @@ class RemoteRoot:
             self._drop(name)
         try:
             with os_errors():
-                retrying(lambda: self._filesystem.rm_file(self._path(name)))
+                self._retrying(lambda: self._filesystem.rm_file(self._path(name)))
         except FileNotFoundError:
             pass
         self._fresh(name)
+
+    def _retrying(self, work: Callable[[], T]) -> T:
+        try:
+            result = retrying(work, reached=self._reached)
+        except FileNotFoundError:
+            self._reached = True
+            raise
+        self._reached = True
+        return result
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
@@ -174,15 +185,15 @@ class RemoteRoot:
     def _read(self, name: str) -> bytes | None:
         try:
             with os_errors():
-                return bytes(retrying(lambda: self._filesystem.cat_file(self._fresh(name))))
+                return bytes(self._retrying(lambda: self._filesystem.cat_file(self._fresh(name))))
         except FileNotFoundError:
             return None
 
     def _put(self, name: str, remote_name: str) -> None:
         path = self.directory / name
         with os_errors():
-            retrying(lambda: self._filesystem.put_file(str(path), self._path(remote_name)))
-            arrived = retrying(lambda: self._filesystem.info(self._fresh(remote_name)))["size"]
+            self._retrying(lambda: self._filesystem.put_file(str(path), self._path(remote_name)))
+            arrived = self._retrying(lambda: self._filesystem.info(self._fresh(remote_name)))["size"]
         if arrived != (size := path.stat().st_size):
             raise OSError(f"{arrived} of {size} bytes of {remote_name} arrived")
 
