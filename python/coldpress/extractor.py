@@ -16,7 +16,7 @@ from coldpress import engine, models
 from coldpress.data import Columns, Peeked, Source, open_source
 from coldpress.engine import Arithmetic, Attempt, Computer, Progress, Reduction, RunOptions, Sample, Summary, Trial
 from coldpress.engine.inputs import all_good, as_contents, prepare_chunks
-from coldpress.engine.plan import CHUNK_ITEMS, chunk_size, sample_size
+from coldpress.engine.plan import CHUNK_ITEMS, chunk_size, group_size, sample_size
 from coldpress.engine.vectors import rows_of
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import Calibration, LoadedModel
@@ -214,7 +214,8 @@ class Extractor:
         """
         contents = as_contents(items, self.modality)
         rows, at = [self.compute([])], 0
-        for inputs in prepare_chunks(self._preprocess, contents, chunk_size(self.modality, self.outputs)):
+        size = chunk_size(self.modality, self.outputs) * group_size(self.modality, self.device.type)
+        for inputs in prepare_chunks(self._preprocess, contents, size):
             rows.append(self.compute(all_good(inputs, at)))
             if not (finite := np.isfinite(rows[-1]).all(axis=1)).all():
                 raise ItemError(f"item {at + int(finite.argmin())}: the vector holds NaN or infinity")

@@ -102,10 +102,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:
-    """Texts packed without padding: `ids` (T,) int32, sequence b is ``ids[cu_seqlens[b]:cu_seqlens[b + 1]]``."""
+    """Texts packed without padding: `ids` (T,) int32, sequence b is ``ids[cu_seqlens[b]:cu_seqlens[b + 1]]``.
+
+    None has more than `longest` tokens, where that is known.
+    """
 
     ids: torch.Tensor
     cu_seqlens: torch.Tensor
+    longest: int | None = None
 
     def __len__(self) -> int:
         return self.cu_seqlens.numel() - 1

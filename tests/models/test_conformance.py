@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from conformance import (
+    FLOOR_ULPS,
     Case,
     Subject,
     allowed_error,
@@ -21,10 +22,12 @@ from conformance import (
     split,
     to_cuda,
     torch_threads,
+    upstream_vectors,
 )
 
 from coldpress import _library, models, ops
 from coldpress.errors import ModelError
+from coldpress.layers import STORED
 from coldpress.models import loading
 from coldpress.models.convolutional import ConvolutionalBackbone
 from coldpress.types import Output
@@ -82,6 +85,23 @@ def test_cuda_is_within_k_too(subject: Subject) -> None:
     vectors = {name: v.cpu() for name, v in backbone(to_cuda(subject.batch), subject.outputs).items()}
     for output in subject.outputs:
         assert largest_error(vectors, subject.exact, output.name) <= allowed_error(subject, output.name), output.name
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_sixteen_bits_are_within_k_of_the_frameworks_own(subject: Subject, precision: str) -> None:
+    """What a GPU runs, op by op in plain torch: shapes and dtypes fit, and nothing is rounded needlessly."""
+    if precision not in subject.loaded.backbone.precisions:
+        pytest.skip(f"no {precision}")
+    dtype = STORED[precision]
+    framework = upstream_vectors(subject, copy.deepcopy(subject.upstream).to(dtype))
+    backbone = subject.load(precision).backbone
+    with ops.ReferenceMode():
+        vectors = backbone(subject.batch, subject.outputs)
+    for output in subject.outputs:
+        assert vectors[output.name].dtype == torch.float32
+        error, theirs = (largest_error(v, subject.exact, output.name) for v in (vectors, framework))
+        floor = FLOOR_ULPS * torch.finfo(dtype).eps * float(subject.exact[output.name].abs().max())
+        assert error <= max(subject.case.k * theirs, floor), f"{output.name}: {error:.3g} against {theirs:.3g}"
 
 
 @pytest.mark.parametrize("level", _library.isa_levels())

@@ -17,7 +17,7 @@ from coldpress.bench.stages import Facts, Stage, stages_of, steady_bottleneck, s
 from coldpress.bench.work import flop_per_item
 from coldpress.data.source import Limited, Source
 from coldpress.engine import Computer, Summary, calibrated, parse_outputs
-from coldpress.engine.precision import AVAILABLE
+from coldpress.engine.precision import MODES
 from coldpress.errors import CertificateError, ColdpressError
 from coldpress.extractor import Extractor
 from coldpress.models import LoadedModel
@@ -98,7 +98,7 @@ def measure_model(model: LoadedModel, source: Source, limits: Limits, directory:
     outputs, modality = parse_outputs("pooled", model.backbone.depth), model.backbone.modality
     probe = inputs[:PROBE_ITEMS]
     loaded, modes, facts = model, list[Mode](), None
-    for name in (name for name in AVAILABLE if name in model.backbone.runnable()):
+    for name in (name for name in MODES["cpu"] if name in model.backbone.runnable()):
         if modes and model.reload is not None:
             loaded = replace(model, backbone=model.reload())
         if name in model.backbone.calibrated:

@@ -31,7 +31,7 @@ def describe() -> Result:
     import torch
 
     from coldpress import _library
-    from coldpress.engine.precision import AVAILABLE
+    from coldpress.engine.precision import MODES
 
     data: dict[str, Any] = {
         "coldpress": __version__,
@@ -46,7 +46,7 @@ def describe() -> Result:
         "devices": ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))],
         "compiled": _library.compiled() | {"_image": "loaded" if _jpeg_library() else "not part of this installation"},
         "jpeg": _jpeg_library() or "Pillow",
-        "precisions": list(AVAILABLE),
+        "precisions": list(MODES["cuda" if torch.cuda.is_available() else "cpu"]),
         "packages": {name: _version(name) for name in _PACKAGES},
         "extras": {name: all(find_spec(module) for module in modules) for name, modules in _EXTRAS.items()},
     }

@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import torch
 
+from coldpress.engine.budget import budget_of
+from coldpress.engine.exactness import exact_libraries
+from coldpress.engine.fleet import Fleet, halving
 from coldpress.engine.plan import batch_inputs
 from coldpress.engine.reduction import Reduction
 from coldpress.engine.vectors import Vectors, joined
@@ -49,6 +52,9 @@ class Computer:
     as fast where nobody else uses them, and 2.9 times (the median of five and nine runs, fp32 and int8) beside other
     programs, because nobody waits for the slower thread after every op. So no machine needs a choice between the two.
 
+    On GPUs batches have one shape, see :class:`coldpress.engine.fleet.Fleet`. What cannot have one, images that keep
+    their shapes, runs image by image: slower, and the same bits in any company as well.
+
     Parameters
     ----------
     model : its backbone is packed for `precision` here; one that was packed for another is loaded again.
@@ -73,18 +79,25 @@ class Computer:
         self.model, self.precision, self.layer_precision = model, precision, dict(layer_precision or {})
         self.outputs, self.device, self.threads = tuple(outputs), device, threads
         self.reduction = Reduction()
-        self.backbone = _prepared(model, device, precision, self.layer_precision, self.outputs)
+        self.backbone = _prepared(model, _first(device), precision, self.layer_precision, self.outputs)
+        self.budget = budget_of(model.spec) if device.type == "cuda" and self.backbone.padded else None
+        self._fleet: Fleet | None = None
         self._workers: ThreadPoolExecutor | None = None
         self._worker_count = 0
 
     def __call__(self, inputs: Sequence[ModelInput]) -> Vectors:
         """Return the vectors of N inputs, by output, in order."""
-        return self._map(lambda batch: self._compute(self.backbone, batch), inputs)
+        if self.budget is None or not inputs:
+            return self._map(self._computed, inputs)
+        if self._fleet is None:
+            devices = _devices(self.device)
+            self._fleet = Fleet(self.backbone, self.outputs, self.reduction, devices, self.budget, self._alone)
+        return self._fleet(inputs)
 
     def reduced(self, reduction: Reduction) -> Computer:
         """Return the same with reduced vectors, those of the reference included."""
         made = copy.copy(self)
-        made.reduction = reduction
+        made.reduction, made._fleet = reduction, None
         return made
 
     def with_layers(self, names: Iterable[str], other: Computer) -> Computer:
@@ -93,6 +106,7 @@ class Computer:
         for name in names:
             mixed.set_submodule(name, other.backbone.get_submodule(name))
         made = copy.copy(self)
+        made._fleet = None
         made.layer_precision = self.layer_precision | dict.fromkeys(names, other.precision)
         made.backbone, mixed.layer_precision = mixed, made.layer_precision
         return made
@@ -125,13 +139,29 @@ class Computer:
         with _torch_threads(self.threads):
             threads = torch.get_num_threads() if self.device.type == "cpu" and self.backbone.batch_parallel else 1
             batches = list(batch_inputs(inputs, self.device.type, threads))
+            if self.device.type == "cuda":
+                if self.backbone.modality == "image" and budget_of(self.model.spec) is None:
+                    batches = [[one] for one in inputs]
+                return self._join([part for batch in batches for part in halving(work, batch, self._failed)])
             shared = threads == 1 or len(batches) < threads
             return self._join(list(map(work, batches) if shared else self._pool(threads).map(work, batches)))
 
+    def _computed(self, batch: Sequence[ModelInput]) -> Vectors:
+        return self._compute(self.backbone, batch)
+
     def _compute(self, backbone: Backbone, batch: Sequence[ModelInput]) -> Vectors:
-        with torch.inference_mode():
-            vectors = backbone(collate(batch, self.device), self.outputs)
+        with torch.inference_mode(), exact_libraries() if self.device.type == "cuda" else nullcontext():
+            vectors = backbone(collate(batch, _first(self.device)), self.outputs)
             return {output.name: self._rows(output, vectors[output.name], batch) for output in self.outputs}
+
+    def _alone(self, inputs: Sequence[ModelInput]) -> Vectors:
+        return self._join([part for one in inputs for part in halving(self._computed, [one], self._failed)])
+
+    def _failed(self, _one: ModelInput) -> Vectors:
+        """What an item has that cannot be computed: nothing finite."""
+        dims = self.reduction.dims({output.name: self.backbone.dim(output) for output in self.outputs})
+        rows = {name: np.full((1, dim), np.nan, np.float32) for name, dim in dims.items()}
+        return {o.name: Ragged(rows[o.name], np.ones(1, np.int64)) if o.dense else rows[o.name] for o in self.outputs}
 
     def _rows(self, output: Output, rows: torch.Tensor, batch: Sequence[ModelInput]) -> Rows:
         reduced = self.reduction(output, rows).cpu().numpy()
@@ -207,13 +237,25 @@ def open_device(name: str) -> torch.device:
     return device
 
 
+def _devices(device: torch.device) -> list[torch.device]:
+    """The GPUs behind a device: the one that it names, else all of the kind of the first, whose bits are the same."""
+    if device.index is not None:
+        return [device]
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return [torch.device("cuda", number) for number, name in enumerate(names) if name == names[0]]
+
+
+def _first(device: torch.device) -> torch.device:
+    return torch.device("cuda", 0) if device.type == "cuda" and device.index is None else device
+
+
 def collate(inputs: Sequence[ModelInput], device: torch.device) -> Batch:
     """Pack inputs of one kind into a batch on `device`."""
     if isinstance(inputs[0], TextInput):
         texts = [item.ids for item in inputs if isinstance(item, TextInput)]
         ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
         ids = torch.from_numpy(np.concatenate(texts))
-        return TextBatch(ids.to(device), torch.from_numpy(ends).to(device))
+        return TextBatch(ids.to(device), torch.from_numpy(ends).to(device), max(map(len, texts)))
     images = [item.pixels for item in inputs if isinstance(item, ImageInput)]
     if any(image.shape != images[0].shape for image in images):
         return MixedBatch(tuple(torch.from_numpy(image).to(device) for image in images))

@@ -11,8 +11,11 @@ from coldpress.errors import ColdpressError
 from coldpress.types import mode_label
 
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int16", "int8", "fp8"]
-AVAILABLE: tuple[Precision, ...] = ("fp32", "int16", "int8")
-"""Modes this version can run, fastest last."""
+MODES: Mapping[str, tuple[Precision, ...]] = {"cpu": ("fp32", "int16", "int8"), "cuda": ("fp32", "fp16", "bf16")}
+"""Modes that a device can run, in the order in which ``auto`` prefers them, the first one last.
+
+On a GPU both 16-bit formats are equally fast; bfloat16 cannot overflow on an item that the certificate has not seen.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,11 @@ def choose_precision(asked: str, supported: Sequence[str] = ("fp32",), device: s
     """
     if asked == "auto":
         return Choice("fp32", "the reference, as long as no data have been seen")
-    possible = [mode for mode in AVAILABLE if mode in supported and (mode == "fp32" or device == "cpu")]
+    possible = [mode for mode in MODES[device] if mode in supported]
     if asked not in possible:
-        where = f" for this model on {device}" if asked in AVAILABLE else ""
+        where = f" for this model on {device}" if any(asked in modes for modes in MODES.values()) else ""
         raise ColdpressError(f"precision {asked!r} is not available{where}; expected auto or {', '.join(possible)}")
-    if asked != "fp32" and not integers_are_faster():
+    if asked != "fp32" and device == "cpu" and not integers_are_faster():
         return Choice(asked, f"as asked, though no faster than fp32 on this machine ({_library.isa()})")
     return Choice(asked, "as asked")
 
@@ -91,10 +94,10 @@ def candidates(asked: str, supported: Sequence[str], device: str = "cpu") -> tup
     if asked != "auto":
         return (choose_precision(asked, supported, device),)
     exact = Choice("fp32", "the fastest mode of this model on this machine")
-    if device != "cpu" or not integers_are_faster():
+    if device == "cpu" and not integers_are_faster():
         return (exact,)
     reason = "the fastest mode; its certificate passed on a sample of this data"
-    return *(Choice(mode, reason) for mode in reversed(AVAILABLE) if mode in supported and mode != "fp32"), exact
+    return *(Choice(mode, reason) for mode in reversed(MODES[device]) if mode in supported and mode != "fp32"), exact
 
 
 def integers_are_faster() -> bool:

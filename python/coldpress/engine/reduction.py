@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -39,6 +39,11 @@ class Reduction:
             return shorter
         bounds = torch.arange(len(rows) + 1, dtype=torch.int32, device=rows.device)
         return ops.pool(shorter, bounds, "cls", normalize=True)
+
+    def moved(self, device: torch.device) -> Reduction:
+        """The same with its components on a device."""
+        packed = {name: (weight.to(device), bias.to(device)) for name, (weight, bias) in self.packed.items()}
+        return replace(self, packed=packed)
 
     def dims(self, dims: Mapping[str, int]) -> dict[str, int]:
         """Width of each output afterwards."""

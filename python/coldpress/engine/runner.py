@@ -21,10 +21,10 @@ from coldpress.engine.delivery import Delivery
 from coldpress.engine.heap import Trimmer
 from coldpress.engine.known import KnownRows, ReusedRows
 from coldpress.engine.options import RunOptions
-from coldpress.engine.plan import chunk_items, chunk_size, sample_size
+from coldpress.engine.plan import chunk_items, chunk_size, group_size, sample_size
 from coldpress.engine.precision import Choice
 from coldpress.engine.sample import Prepared, prepare_items, take_sample
-from coldpress.engine.stages import Background, Timed, ordered_map
+from coldpress.engine.stages import Background, Timed, grouped, ordered_map
 from coldpress.engine.summary import NOTHING_LEFT, Progress, Summary, bottleneck
 from coldpress.engine.todo import Todo
 from coldpress.engine.vectors import first_pooled
@@ -111,7 +111,8 @@ class Run:
         chunks = Timed(chunk_items(self.todo, self.chunk_size, self.written, self.writer.shard_rows))
         prepared = Timed(ordered_map(self._prepare, chunks, self.threads))
         with closing(prepared), self.background:
-            for items, inputs in prepared:
+            group = group_size(self.preprocess.modality, self.compute.device.type)
+            for items, inputs in grouped(prepared, group, self.writer.shard_rows):
                 self.interrupted = self.step(items, inputs)
                 if self.interrupted:
                     break

@@ -48,6 +48,22 @@ def ordered_map(work: Callable[[T], R], items: Iterable[T], workers: int) -> Gen
                 future.cancel()
 
 
+def grouped(
+    chunks: Iterable[tuple[list[T], list[R]]], most: int, most_items: int
+) -> Generator[tuple[list[T], list[R]], None, None]:
+    """Join up to `most` chunks of items with what they became, but none beyond `most_items` items."""
+    items: list[T] = []
+    made: list[R] = []
+    count = 0
+    for own, own_made in chunks:
+        if items and (count == most or len(items) + len(own) > most_items):
+            yield items, made
+            items, made, count = [], [], 0
+        items, made, count = [*items, *own], [*made, *own_made], count + 1
+    if items:
+        yield items, made
+
+
 class Timed(Generic[T]):
     """An iterator that knows how long one has waited for its items: `seconds`."""
 

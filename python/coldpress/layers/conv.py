@@ -6,8 +6,11 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from coldpress import ops
+from coldpress.layers.linear import STORED
+from coldpress.ops.linear import activate
 
 Padding = Literal["half", "same", "none"]
 """``half`` pads by half a window on each side; ``same`` as TensorFlow does it: just enough, the odd one at the end."""
@@ -32,7 +35,8 @@ def padding_sides(padding: Padding, size: tuple[int, int], kernel: int, stride: 
 class Conv2d(nn.Module):
     """``activation(norm(conv(x)) [+ residual])``.
 
-    :meth:`prepare` is called once after loading and folds the normalisation into weight and bias, in float64.
+    :meth:`prepare` is called once after loading and folds the normalisation into weight and bias, in float64. What runs
+    on a GPU is torch's own convolution, on channels-last images as well.
 
     Parameters
     ----------
@@ -69,6 +73,7 @@ class Conv2d(nn.Module):
         if norm_eps is not None:
             self.norm_weight, self.norm_bias = _frozen(torch.ones(outputs)), _frozen(torch.zeros(outputs))
             self.norm_mean, self.norm_var = _frozen(torch.zeros(outputs)), _frozen(torch.ones(outputs))
+        self.library = False
         self.packed: torch.Tensor | None
         self.shift: torch.Tensor
         self.register_buffer("packed", None, persistent=False)
@@ -76,7 +81,7 @@ class Conv2d(nn.Module):
 
     def prepare(self, precision: str) -> None:
         """Fold the normalisation and pack the weight."""
-        if self.packed is not None:
+        if self.packed is not None or self.library:
             return
         weight = self.weight.double()
         shift = self.bias.double() if hasattr(self, "bias") else weight.new_zeros(len(weight))
@@ -84,6 +89,11 @@ class Conv2d(nn.Module):
             scale = self.norm_weight.double() / torch.sqrt(self.norm_var.double() + self.norm_eps)
             shift = (shift - self.norm_mean.double()) * scale + self.norm_bias.double()
             weight = weight * scale.view(-1, 1, 1, 1)
+        if precision in STORED or weight.is_cuda:
+            dtype = STORED.get(precision, torch.float32)
+            self.weight = _frozen(weight.to(dtype).contiguous(memory_format=torch.channels_last))
+            self.shift, self.library = shift.to(dtype), True
+            return
         pack = ops.pack_winograd_weight if self.winograd else ops.pack_conv_weight
         self.packed = (ops.pack_taps if self.depthwise else pack)(weight.float())
         self.shift = shift.float()
@@ -110,8 +120,10 @@ class Conv2d(nn.Module):
         self, x: torch.Tensor, residual: torch.Tensor | None = None, padding: Sides | None = None
     ) -> torch.Tensor:
         """Map (B, height, width, C) to (B, height', width', N); `padding` replaces what the layer would add."""
-        weight, bias = self.folded
         kernel, sides = (self.kernel, self.kernel), self.sides(x) if padding is None else padding
+        if self.library:
+            return self._convolve(x, residual, sides)
+        weight, bias = self.folded
         if self.depthwise:
             return ops.depthwise_conv2d(
                 x, weight, bias,
@@ -123,6 +135,16 @@ class Conv2d(nn.Module):
             x, weight, bias, residual,
             kernel=kernel, stride=self.stride, padding=sides, activation=self.activation,
         )  # fmt: skip
+
+    def _convolve(self, x: torch.Tensor, residual: torch.Tensor | None, sides: Sides) -> torch.Tensor:
+        maps, (top, bottom, left, right) = x.to(self.weight.dtype).permute(0, 3, 1, 2), sides
+        around = (top, left)
+        if top != bottom or left != right:
+            maps, around = F.pad(maps, (left, right, top, bottom)), (0, 0)
+        groups = maps.shape[1] if self.depthwise else 1
+        out = F.conv2d(maps, self.weight, self.shift, self.stride, around, self.dilation, groups)
+        out = out.permute(0, 2, 3, 1)
+        return activate(out if residual is None else out + residual, self.activation).contiguous()
 
 
 class SeparableConv2d(nn.Module):
@@ -165,6 +187,8 @@ class SeparableConv2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, height, width, C) to (B, height', width', N)."""
         middle = self.depthwise
+        if middle.library:
+            return self._by_parts(x)
         return ops.separable_conv2d(
             x,
             None if self.expand is None else self.expand.folded,
@@ -178,6 +202,11 @@ class SeparableConv2d(nn.Module):
             outer=self.outer,
             residual=self.residual,
         )
+
+    def _by_parts(self, x: torch.Tensor) -> torch.Tensor:
+        wide = x if self.expand is None else activate(self.expand(x), self.inner)
+        out = self.project(activate(self.depthwise(wide), self.inner))
+        return activate(out + x if self.residual else out, self.outer)
 
 
 class PixelConv2d(Conv2d):

@@ -10,10 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from coldpress import ops
-from coldpress.layers.linear import Linear
+from coldpress.layers.linear import STORED, Linear
 
 Grid = tuple[int, int]
 Packed = tuple[torch.Tensor, torch.Tensor]
+
+MIDDLE = 128
+"""Taken from pixels in 16-bit modes: what is left is an integer that eight bits of a mantissa hold exactly."""
 
 
 class PatchEmbedding(nn.Module):
@@ -48,6 +51,19 @@ class PatchEmbedding(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32), persistent=False)
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32), persistent=False)
 
+    def prepare(self, precision: str) -> None:
+        """Fold the normalisation of pixels into the projection where that is in 16 bits: no pixel is rounded then."""
+        if precision not in STORED or self.scale.dtype == STORED[precision]:
+            return
+        dtype, project = STORED[precision], self.project
+        weight = project.weight.double().view(len(project.weight), 3, -1)
+        scale, shift = self.scale.double(), self.shift.double()
+        bias = project.bias.double() + (weight * (shift + MIDDLE * scale)[:, None]).sum((1, 2))
+        project.weight = nn.Parameter((weight * scale[:, None]).flatten(1).float(), requires_grad=False)
+        project.bias = nn.Parameter(bias.float(), requires_grad=False)
+        project.store(dtype)
+        self.scale, self.shift = torch.ones_like(scale, dtype=dtype), torch.full_like(shift, -MIDDLE, dtype=dtype)
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Map (B, height, width, 3) uint8 to (B * T, D), T = prefix + rows * columns."""
         B, height, width = len(pixels), self.grid[0] * self.patch, self.grid[1] * self.patch
@@ -66,7 +82,8 @@ class PatchEmbedding(nn.Module):
         cut = [ops.patchify(image[None].contiguous(), self.patch, self.scale, self.shift) for image in images]
         patches = self.project(torch.cat(cut))
         if resample is not None:
-            patches = patches + torch.cat([resample(self.grid_of(image)) for image in images])
+            positions = torch.cat([resample(self.grid_of(image)) for image in images])
+            patches = patches + positions.to(patches.dtype)
         if len(self.prefix):
             parts = patches.split([len(part) for part in cut])
             patches = torch.cat([piece for part in parts for piece in (self.prefix, part)])

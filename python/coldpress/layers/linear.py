@@ -9,18 +9,21 @@ from torch.nn import functional as F
 from coldpress import ops
 from coldpress.ops.linear import PANEL, activate
 
+STORED = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""How weights and tokens are stored in the modes of GPUs; sums are in float32 all the same."""
+
 
 class Linear(nn.Module):
     """``activation(x W^T + bias)`` for packed tokens (T, D).
 
     :meth:`prepare` is called once after loading: on a CPU it replaces the weight by its packed panels, in fp32, int8
-    or int16, so that only one copy stays in memory.
+    or int16, so that only one copy stays in memory. For a GPU the weight stays as it is, or in 16 bits.
 
     Parameters
     ----------
     in_features, out_features : K, N.
     activation : what is applied to the sum.
-    sensitive : stays in fp32 in every mode.
+    sensitive : stays in fp32 in every mode; tokens of another dtype are widened for it.
     """
 
     def __init__(
@@ -43,7 +46,11 @@ class Linear(nn.Module):
         return ops.QuantizedWeight(self.packed, self.columns)
 
     def prepare(self, precision: str) -> None:
-        """Pack the weight for the device that it lies on, and for ``fp32``, ``int8`` or ``int16`` arithmetic."""
+        """Pack the weight for the device that it lies on and for one arithmetic."""
+        if precision in STORED:
+            if not self.sensitive:
+                self.store(STORED[precision])
+            return
         if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32 or self.packed is not None:
             return
         if precision in ("int8", "int16") and not self.sensitive:
@@ -52,8 +59,13 @@ class Linear(nn.Module):
             self.packed = ops.pack_weight(self.weight)
         self.weight = nn.Parameter(torch.empty(0), requires_grad=False)
 
+    def store(self, dtype: torch.dtype) -> None:
+        """Round weight and bias."""
+        self.weight = nn.Parameter(self.weight.to(dtype), requires_grad=False)
+        self.bias = nn.Parameter(self.bias.to(dtype), requires_grad=False)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (T, in_features) to (T, out_features)."""
+        """Map (T, in_features) to (T, out_features), of the dtype of `x`."""
         return self._product(x, self.weight, self.packed, self.columns, self.bias)
 
     def part(self, x: torch.Tensor, begin: int, end: int) -> torch.Tensor:
@@ -80,6 +92,12 @@ class Linear(nn.Module):
             return ops.linear_quantized(x, ops.QuantizedWeight(packed, columns), bias, self.activation)
         if packed is not None:
             return ops.linear(x, packed, bias, self.activation)
+        return self._library(x.to(weight.dtype), weight, bias).to(x.dtype)
+
+    def _library(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """By torch's own product; its epilogue adds the bias, and knows GELU in the tanh form alone, on GPUs alone."""
+        if self.activation == "gelu_tanh" and x.is_cuda and x.dtype != torch.float32:
+            return torch._addmm_activation(bias, x, weight.T, use_gelu=True)
         if self.activation in ("gelu", "gelu_tanh"):
             return ops.bias_gelu(F.linear(x, weight), bias, tanh=self.activation == "gelu_tanh")
         return activate(F.linear(x, weight, bias), self.activation)

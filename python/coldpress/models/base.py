@@ -16,7 +16,7 @@ from torch import nn
 
 from coldpress import ops
 from coldpress.errors import ModelError
-from coldpress.layers import Linear
+from coldpress.layers import STORED, Linear
 from coldpress.types import Batch, Modality, Output, Spec, mode_label
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -45,6 +45,8 @@ class Backbone(nn.Module, ABC):
     prepared : the one it was prepared for.
     layer_precision : what some of its layers were prepared for instead, by name.
     merge_tokens : patches that each block merges into others; 0 where it merges none.
+    padded : on a GPU batches are filled up to one shape, because its products would differ in their bits otherwise.
+    captured : those of one shape take the same steps, none of which waits for the GPU: they become a CUDA graph.
     head : maps behind the pooling of the model's own vector, see :mod:`coldpress.models.heads`; it says its `width`.
     """
 
@@ -60,6 +62,8 @@ class Backbone(nn.Module, ABC):
     prepared: str | None = None
     layer_precision: Mapping[str, str] = MappingProxyType({})
     merge_tokens: int = 0
+    padded: bool = True
+    captured: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,6 +116,8 @@ class Backbone(nn.Module, ABC):
         for name, module in self.named_modules():
             if module is not self and hasattr(module, "prepare"):
                 cast(Any, module).prepare(layers.get(name, precision))
+        if (dtype := STORED.get(precision)) is not None:
+            _round_parameters(self, dtype)
 
     def linears(self) -> dict[str, Linear]:
         """Every linear layer that a lower precision may change, by name."""
@@ -139,6 +145,14 @@ class LoadedModel:
     reload: Callable[[], Backbone] | None = None
     calibration: Calibration | None = None
     space: str | None = None
+
+
+def _round_parameters(backbone: nn.Module, dtype: torch.dtype) -> None:
+    """Store everything but the linear layers, which know better, in 16 bits; tables of angles are no parameters."""
+    for module in backbone.modules():
+        for parameter in () if isinstance(module, Linear) else module.parameters(recurse=False):
+            if parameter.dtype == torch.float32:
+                parameter.data = parameter.data.to(dtype)
 
 
 def copy_sharing_tensors(module: AnyModule, besides: Iterable[torch.Tensor] = ()) -> AnyModule:
@@ -192,9 +206,9 @@ def pool_tokens(
     A mean, or what is not pooled, leaves out the first `prefix` tokens of equal sequences.
     """
     if prefix and output.dense:
-        return tokens.view(len(cu_seqlens) - 1, -1, tokens.shape[1])[:, prefix:].flatten(0, 1).contiguous()
+        return tokens.view(len(cu_seqlens) - 1, -1, tokens.shape[1])[:, prefix:].flatten(0, 1).contiguous().float()
     if output.pooling == "none":
-        return tokens.contiguous()
+        return tokens.contiguous().float()
     pooling = backbone.pooling if output.pooling == "model" else output.pooling
     if len(tokens) == len(cu_seqlens) - 1:  # see run_blocks
         cu_seqlens = torch.arange(len(tokens) + 1, dtype=torch.int32, device=tokens.device)

@@ -129,7 +129,7 @@ class Stage(nn.Module):
 class ConvNext(ConvolutionalBackbone):
     """The network without its classifier."""
 
-    precisions = ("fp32", "int16", "int8")
+    precisions = ("fp32", "int16", "int8", "fp16", "bf16")
     calibrated = ()
 
     def __init__(self, config: Config, spec: ImageSpec) -> None:
@@ -165,8 +165,8 @@ class ConvNext(ConvolutionalBackbone):
 
     def finish(self, vectors: torch.Tensor) -> torch.Tensor:
         """Normalise."""
-        out: torch.Tensor = self.norm(vectors)
-        return out
+        out: torch.Tensor = self.norm(vectors.to(self.norm.weight.dtype))
+        return out.float()
 
     def prepare(self, precision: str = "fp32", layer_precision: Mapping[str, str] | None = None) -> None:
         """Fold the layer scales, then pack."""

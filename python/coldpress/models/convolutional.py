@@ -29,7 +29,8 @@ class ConvolutionalBackbone(Calibrated):
     dense = "patches"
     pooling: ops.Pooling = "mean"
     normalize = False
-    precisions: tuple[str, ...] = ("fp32", "int8")
+    precisions: tuple[str, ...] = ("fp32", "int8", "fp16", "bf16")
+    captured = True
     calibrated: tuple[str, ...] = ("int8",)
 
     def traceable(self, outputs: Sequence[Output]) -> nn.Module:
@@ -57,7 +58,7 @@ class ConvolutionalBackbone(Calibrated):
                     f"output {output.name!r}: a convolutional network has no such token; use pooled or mean"
                 )
         maps = self.features(pixels, {output.layer for output in outputs})
-        vectors = {o.name: maps[o.layer].flatten(0, 2) if o.dense else mean(maps[o.layer]) for o in outputs}
+        vectors = {o.name: maps[o.layer].flatten(0, 2).float() if o.dense else mean(maps[o.layer]) for o in outputs}
         final = {o.name for o in outputs if o.own}
         return {name: self.finish(vector) if name in final else vector for name, vector in vectors.items()}
 
@@ -93,8 +94,10 @@ def average(x: torch.Tensor) -> torch.Tensor:
 def image_by_image(part: Callable[[torch.Tensor], Sequence[torch.Tensor]], x: torch.Tensor) -> list[torch.Tensor]:
     """Run a part of a network on each image of x (B, ...) alone; each of its results as a batch again.
 
-    For maps so large that those of a batch leave the caches. The bits are those of the whole batch.
+    For maps so large that those of a batch leave the caches, of a CPU. The bits are those of the whole batch.
     """
+    if x.is_cuda:
+        return list(part(x))
     results = [part(image) for image in torch.split(x, 1)]
     return [torch.cat(of_all) for of_all in zip(*results, strict=True)]
 

@@ -84,7 +84,8 @@ class Encoder(Backbone):
 
     modality = "text"
     dense = "tokens"
-    precisions = ("fp32", "int16", "int8")
+    precisions = ("fp32", "int16", "int8", "fp16", "bf16")
+    captured = True
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -109,8 +110,7 @@ class Encoder(Backbone):
         """Return each output as (B, D) float32."""
         assert isinstance(batch, TextBatch)
         cu_seqlens = batch.cu_seqlens
-        begins = cu_seqlens[:-1].repeat_interleave(cu_seqlens.diff()).long()
-        places = torch.arange(len(batch.ids), device=begins.device) - begins
+        begins, places = ops.token_places(cu_seqlens, len(batch.ids))
         x = self._embed(batch.ids, places, begins)
         if self.widen is not None:
             x = self.widen(x)
@@ -121,7 +121,8 @@ class Encoder(Backbone):
             out: torch.Tensor = self.blocks[i](x, cu_seqlens, rows, rotations[i], bias)
             return out
 
-        layers = run_blocks(self, x, cu_seqlens, outputs, block)
+        with ops.known_lengths(batch.longest):
+            layers = run_blocks(self, x, cu_seqlens, outputs, block)
         if self.norm is not None and None in layers:
             layers[None] = self.norm(layers[None])
         return {o.name: pool_tokens(layers[o.layer], cu_seqlens, o, self) for o in outputs}

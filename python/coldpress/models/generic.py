@@ -31,7 +31,7 @@ Vectors = Mapping[str, torch.Tensor]
 class Generic(Calibrated):
     """Wraps a module; `run` maps one item to the vector of each output."""
 
-    batch_parallel = False
+    batch_parallel = padded = False
 
     def __init__(self, module: nn.Module, modality: Modality, width: int, depth: int) -> None:
         super().__init__()

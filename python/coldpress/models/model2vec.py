@@ -63,6 +63,7 @@ class StaticEmbedding(Backbone):
     dense = "tokens"
     depth = 0
     pooling = POOLING
+    padded = False
 
     def __init__(self, config: StaticConfig) -> None:
         super().__init__()

@@ -65,7 +65,7 @@ class QuantizedNetwork(Backbone):
     like : what it computes in fp32; width, pooling and so on are its.
     """
 
-    batch_parallel = False
+    batch_parallel = padded = False
     precisions = ("fp32", "int8")
     calibrated = ("int8",)
 

@@ -58,7 +58,8 @@ class TextTower(Backbone):
     dense = "tokens"
     pooling: ops.Pooling = "last"
     normalize = False
-    precisions = ("fp32", "int16", "int8")
+    precisions = ("fp32", "int16", "int8", "fp16", "bf16")
+    captured = True
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -83,15 +84,15 @@ class TextTower(Backbone):
     def forward(self, batch: Batch, outputs: Sequence[Output]) -> dict[str, torch.Tensor]:
         """Return each output as (B, D) float32."""
         assert isinstance(batch, TextBatch)
-        begins = batch.cu_seqlens[:-1].repeat_interleave(batch.cu_seqlens.diff())
-        places = torch.arange(len(batch.ids), device=begins.device) - begins
+        _, places = ops.token_places(batch.cu_seqlens, len(batch.ids))
         x = F.embedding(batch.ids, self.words) + F.embedding(places, self.positions)
 
         def block(i: int, x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
             out: torch.Tensor = self.blocks[i](x, batch.cu_seqlens, rows)
             return out
 
-        layers = run_blocks(self, x, batch.cu_seqlens, outputs, block)
+        with ops.known_lengths(batch.longest):
+            layers = run_blocks(self, x, batch.cu_seqlens, outputs, block)
         if None in layers:
             layers[None] = self.norm(layers[None])
         return {o.name: self._vector(layers[o.layer], batch.cu_seqlens, o) for o in outputs}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, cast
@@ -115,7 +116,7 @@ class VisionTower(Backbone):
     modality = "image"
     dense = "patches"
     normalize = False
-    precisions = ("fp32", "int16", "int8")
+    precisions = ("fp32", "int16", "int8", "fp16", "bf16")
 
     def __init__(self, config: VisionConfig, spec: ImageSpec) -> None:
         super().__init__()
@@ -175,11 +176,17 @@ class VisionTower(Backbone):
     ) -> tuple[torch.Tensor, Packing]:
         """Map tokens to those of the next block. `rows` stands for the first of each image where patches are merged."""
         block = self.blocks[i]
-        if self.merging is None:
-            return block(x, packing.cu_seqlens, rows, rotation), packing
-        firsts = None if rows is None else packing.cu_seqlens[:-1].long()
-        merged: tuple[torch.Tensor, Packing] = self.merging[i](block, x, packing, firsts)
-        return merged
+        with self._lengths(x, packing):
+            if self.merging is None:
+                return block(x, packing.cu_seqlens, rows, rotation), packing
+            firsts = None if rows is None else packing.cu_seqlens[:-1].long()
+            merged: tuple[torch.Tensor, Packing] = self.merging[i](block, x, packing, firsts)
+            return merged
+
+    def _lengths(self, tokens: torch.Tensor, packing: Packing) -> AbstractContextManager[None]:
+        """Let attention know that images have equally many tokens, where they do."""
+        images = len(packing.cu_seqlens) - 1
+        return ops.known_lengths(len(tokens) // images if images and not self.keeps_shape else None, equal=True)
 
     def _embed(self, batch: ImageBatch | MixedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens of all images one after the other, and where each begins."""
@@ -211,7 +218,8 @@ class VisionTower(Backbone):
         cu_seqlens, sizes = packing.cu_seqlens, packing.sizes
         if output.own and self.pool is not None:
             bias = None if sizes is None or self.merging is None else cast(TokenMerging, self.merging[0]).bias(sizes)
-            pooled: torch.Tensor = self.pool(tokens, cu_seqlens, bias)
+            with self._lengths(tokens, packing):
+                pooled: torch.Tensor = self.pool(tokens, cu_seqlens, bias).float()
         else:
             pooling = self.pooling if output.pooling == "model" else output.pooling
             if sizes is not None and pooling == "mean":
@@ -220,13 +228,18 @@ class VisionTower(Backbone):
         if not output.own:
             return pooled
         if self.config.pool_first:
-            pooled = self.norm(pooled)
+            pooled = self.norm(pooled.to(self.norm.weight.dtype)).float()
         return pooled if self.projection is None else cast(torch.Tensor, self.projection(pooled))
 
     def _weights(self, sizes: torch.Tensor, B: int) -> torch.Tensor:
         """What tokens of sizes (T,) weigh in a mean over those of an image; 1 each where none were merged."""
         left = len(sizes) // max(B, 1) - self.config.prefix
         return sizes.float() * (left / self.patches)
+
+    @property
+    def captured(self) -> bool:  # type: ignore[override]
+        """Where images have one size and keep all of their patches."""
+        return not self.keeps_shape and self.merging is None
 
     @property
     def patches(self) -> int:

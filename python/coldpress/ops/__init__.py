@@ -2,6 +2,7 @@
 
 from coldpress._library import load as _load
 from coldpress.ops._define import ReferenceMode, in_reference_mode, op_names
+from coldpress.ops._lengths import known_lengths
 from coldpress.ops.attention_quantized import attention_quantized, fits_attention_quantized
 from coldpress.ops.bias_gelu import bias_gelu
 from coldpress.ops.conv2d import conv2d, pack_conv_weight
@@ -17,6 +18,7 @@ from coldpress.ops.patchify import patchify
 from coldpress.ops.pool import Pooling, pool
 from coldpress.ops.rope import rope_
 from coldpress.ops.separable_conv2d import Folded, separable_conv2d
+from coldpress.ops.token_places import token_places
 from coldpress.ops.varlen_attention import CAUSAL, EVERYWHERE, Window, varlen_attention
 from coldpress.ops.winograd_conv2d import pack_winograd_weight, unpack_winograd_weight, winograd_conv2d
 
@@ -38,6 +40,7 @@ __all__ = [
     "depthwise_conv2d",
     "fits_attention_quantized",
     "in_reference_mode",
+    "known_lengths",
     "layer_norm",
     "linear",
     "linear_quantized",
@@ -55,6 +58,7 @@ __all__ = [
     "quantize_weight",
     "rope_",
     "separable_conv2d",
+    "token_places",
     "unpack_weight",
     "unpack_winograd_weight",
     "varlen_attention",

@@ -13,18 +13,31 @@ from typing import Any
 import torch
 
 _LIBRARY = torch.library.Library("coldpress", "DEF")  # type: ignore[no-untyped-call]
-_NAMES: list[str] = []
+_NAMES: dict[str, tuple[str, ...]] = {}
 _in_reference_mode: ContextVar[bool] = ContextVar("_in_reference_mode", default=False)
 
 
-def define(schema: str, *, reference: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
-    """Define ``coldpress::<schema>`` and return the callable that dispatches to it, or runs the reference."""
+def define(
+    schema: str,
+    *,
+    reference: Callable[..., Any],
+    fake: Callable[..., Any],
+    cuda: Callable[..., Any] | None = None,
+    compiled: tuple[str, ...] = ("CPU",),
+) -> Callable[..., Any]:
+    """Define ``coldpress::<schema>`` and return the callable that dispatches to it, or runs the reference.
+
+    `cuda` runs on GPUs instead, on libraries that torch brings along; `compiled` are the devices, ``CPU`` or ``CUDA``,
+    that a compiled part has a kernel for.
+    """
     name = schema.split("(", maxsplit=1)[0]
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
     _LIBRARY.impl(name, reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"coldpress::{name}", fake, lib=_LIBRARY)
+    if cuda is not None:
+        _LIBRARY.impl(name, cuda, "CUDA")  # type: ignore[no-untyped-call]
     op: Callable[..., Any] = getattr(torch.ops.coldpress, name).default
-    _NAMES.append(name)
+    _NAMES[name] = compiled
 
     def call(*args: Any) -> Any:
         return (reference if _in_reference_mode.get() else op)(*args)
@@ -32,9 +45,9 @@ def define(schema: str, *, reference: Callable[..., Any], fake: Callable[..., An
     return call
 
 
-def op_names() -> list[str]:
-    """The ops defined so far, sorted."""
-    return sorted(_NAMES)
+def op_names(device: str = "CPU") -> list[str]:
+    """The ops defined so far that have a compiled kernel for ``CPU`` or ``CUDA``, sorted."""
+    return sorted(name for name, devices in _NAMES.items() if device in devices)
 
 
 def in_reference_mode() -> bool:

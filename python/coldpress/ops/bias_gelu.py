@@ -20,6 +20,7 @@ _bias_gelu = define(
     "bias_gelu(Tensor x, Tensor bias, bool tanh) -> Tensor",
     reference=bias_gelu_reference,
     fake=lambda x, bias, tanh: torch.empty_like(x),
+    compiled=("CPU", "CUDA"),
 )
 
 

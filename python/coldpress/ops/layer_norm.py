@@ -28,11 +28,13 @@ _layer_norm = define(
     "layer_norm(Tensor x, Tensor weight, Tensor bias, float eps) -> Tensor",
     reference=layer_norm_reference,
     fake=lambda x, weight, bias, eps: torch.empty_like(x),
+    compiled=("CPU", "CUDA"),
 )
 _add_layer_norm = define(
     "add_layer_norm(Tensor x, Tensor residual, Tensor weight, Tensor bias, float eps) -> (Tensor, Tensor)",
     reference=add_layer_norm_reference,
     fake=lambda x, residual, weight, bias, eps: (torch.empty_like(x), torch.empty_like(x)),
+    compiled=("CPU", "CUDA"),
 )
 
 

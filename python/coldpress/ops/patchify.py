@@ -13,7 +13,7 @@ from coldpress.ops._define import define
 def patchify_reference(images: torch.Tensor, patch: int, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """Plain torch."""
     B, height, width, C = images.shape
-    values = images.float() * scale + shift
+    values = (images.float() * scale + shift).to(scale.dtype)
     grid = values.view(B, height // patch, patch, width // patch, patch, C)
     return grid.permute(0, 1, 3, 5, 2, 4).reshape(-1, C * patch * patch)
 
@@ -21,11 +21,14 @@ def patchify_reference(images: torch.Tensor, patch: int, scale: torch.Tensor, sh
 def _fake(images: torch.Tensor, patch: int, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     B, height, width, C = images.shape
     count = B * (height // patch) * (width // patch)
-    return images.new_empty(count, C * patch * patch, dtype=torch.float32)
+    return images.new_empty(count, C * patch * patch, dtype=scale.dtype)
 
 
 _patchify = define(
-    "patchify(Tensor images, int patch, Tensor scale, Tensor shift) -> Tensor", reference=patchify_reference, fake=_fake
+    "patchify(Tensor images, int patch, Tensor scale, Tensor shift) -> Tensor",
+    reference=patchify_reference,
+    fake=_fake,
+    compiled=("CPU", "CUDA"),
 )
 
 
@@ -36,12 +39,12 @@ def patchify(images: torch.Tensor, patch: int, scale: torch.Tensor, shift: torch
     ----------
     images : (B, height, width, 3) uint8, contiguous.
     patch : side of a square patch in pixels; divides height and width.
-    scale, shift : (3,) float32; a value becomes ``pixel * scale[c] + shift[c]``.
+    scale, shift : (3,) float32, on a GPU float16 and bfloat16 too; a value becomes ``pixel * scale[c] + shift[c]``.
 
     Returns
     -------
-    (B * T, 3 * patch * patch) float32, T patches an image row by row, each laid out channel, row, column like the
-    weight of a convolution.
+    (B * T, 3 * patch * patch) in the dtype of `scale`, T patches an image row by row, each laid out channel, row,
+    column like the weight of a convolution.
 
     Raises
     ------

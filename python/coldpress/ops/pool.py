@@ -30,7 +30,8 @@ def pool_reference(
     normalize: bool,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Plain torch."""
+    """Plain torch, sums in float32 at least."""
+    tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
     begins, ends = cu_seqlens[:-1].long(), cu_seqlens[1:].long()
     if not len(ends):  # segment_reduce refuses it
         pooled = tokens
@@ -56,6 +57,7 @@ _pool = define(
     "pool(Tensor tokens, Tensor cu_seqlens, str pooling, bool normalize, ScalarType dtype) -> Tensor",
     reference=pool_reference,
     fake=_fake,
+    compiled=("CPU", "CUDA"),
 )
 
 
@@ -71,7 +73,7 @@ def pool(
 
     Parameters
     ----------
-    tokens : (T, D) float32.
+    tokens : (T, D) float32, on a GPU float16 and bfloat16 too.
     cu_seqlens : (B + 1,) int32 bounds; no sequence may be empty.
     pooling : mean of the tokens, the first (``cls``) or the last one.
     normalize : divide by the L2 norm (at least 1e-12).

@@ -18,7 +18,12 @@ def rope_reference(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Non
     x.copy_(torch.cat([first * c - second * s, second * c + first * s], dim=-1))
 
 
-_rope = define("rope_(Tensor(a!) x, Tensor cos, Tensor sin) -> ()", reference=rope_reference, fake=lambda *_: None)
+_rope = define(
+    "rope_(Tensor(a!) x, Tensor cos, Tensor sin) -> ()",
+    reference=rope_reference,
+    fake=lambda *_: None,
+    compiled=("CPU", "CUDA"),
+)
 
 
 def rope_(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
@@ -26,7 +31,8 @@ def rope_(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
 
     Parameters
     ----------
-    x : (T, H, D) float32, a view into a fused projection if you like: only heads and widths have to be contiguous.
+    x : (T, H, D) float32, on a GPU float16 and bfloat16 too; a view into a fused projection if you like: only heads
+        and widths have to be contiguous.
     cos, sin : (T, D / 2) float32, of the angles. A token with cosines of one and sines of zero keeps its values.
 
     Raises

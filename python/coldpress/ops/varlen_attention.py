@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from coldpress.ops._define import define
+from coldpress.ops.attention_cuda import varlen_attention_cuda
 
 Window = tuple[int, int]
 """How many tokens a query sees to its left and to its right, beside itself; -1 is all of them."""
@@ -96,6 +97,7 @@ _varlen_attention = define(
     "Tensor? bias=None, int left=-1, int right=-1, Tensor? key_bias=None) -> Tensor",
     reference=varlen_attention_reference,
     fake=_fake,
+    cuda=varlen_attention_cuda,
 )
 
 
