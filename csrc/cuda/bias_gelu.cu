@@ -1,20 +1,14 @@
 // bias_gelu on CUDA, float32, float16 or bfloat16: gelu(x + bias) with the sum and GELU in float32.
 //
 // Bound by memory: x in, one result out; the bias stays in L1. One block owns a row, so no thread
-// divides to find its column. erff and tanhf, not their fast versions: at this intensity the
-// arithmetic hides behind the loads. Never measured yet.
+// divides to find its column. Gain: not yet measured.
 #include "cuda/common.cuh"
+#include "cuda/gelu.cuh"
 
 namespace coldpress {
 namespace {
 
 constexpr int kThreads = 128;
-
-__device__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118f)); }
-
-__device__ float gelu_tanh(float x) {
-  return 0.5f * x * (1.0f + tanhf(0.79788456080f * (x + 0.044715f * x * x * x)));
-}
 
 // x, out: (rows, D), one row a block; bias: (D).
 template <class T>

@@ -6,6 +6,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
@@ -91,6 +92,36 @@ __device__ inline float warp_sum(float value) {
   return value;
 }
 
+__device__ inline float warp_max(float value) {
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, offset));
+  }
+  return value;
+}
+
+// What rows are quantised to: a conversion rounds to nearest, to the largest finite value at most.
+using Code = __nv_fp8_e4m3;
+constexpr float kMostCode = 448.0f;
+
+// The codes of a pack: kSize bytes of a row.
+template <int kSize>
+struct Codes {
+  alignas(kSize) Code values[kSize];
+
+  __device__ void store(Code* row, int64_t begin, int64_t D, bool aligned) const {
+    using Word = std::conditional_t<kSize == 8, uint2, uint32_t>;
+    static_assert(sizeof(Word) == kSize);
+    if (aligned) {
+      *reinterpret_cast<Word*>(row + begin) = *reinterpret_cast<const Word*>(values);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kSize; ++i) {
+        if (begin + i < D) row[begin + i] = values[i];
+      }
+    }
+  }
+};
+
 // Calls body(T{}) with the device type of a floating-point ScalarType.
 template <class Body>
 void dispatch_floating(ScalarType type, const char* op, const Body& body) {
@@ -104,6 +135,15 @@ void dispatch_floating(ScalarType type, const char* op, const Body& body) {
     default:
       STD_TORCH_CHECK(false, "coldpress::", op, ": expected float32, float16 or bfloat16");
   }
+}
+
+// The same for what networks run in 16 bits alone.
+template <class Body>
+void dispatch_halves(ScalarType type, const char* op, const Body& body) {
+  if (type == ScalarType::Half) return body(__half{});
+  STD_TORCH_CHECK(type == ScalarType::BFloat16, "coldpress::", op,
+                  ": expected float16 or bfloat16");
+  body(__nv_bfloat16{});
 }
 
 // As on the CPU, ops/<op>.py gives the friendly messages; this keeps a direct call memory-safe.
@@ -144,15 +184,32 @@ class Launch {
   template <class... Parameters, class... Args>
   void operator()(const char* op, void (*kernel)(Parameters...), int64_t blocks, int threads,
                   size_t shared_bytes, Args... args) const {
-    if (blocks == 0) return;
+    start(op, kernel, dim3(checked(op, blocks)), threads, shared_bytes, args...);
+  }
+
+  // The same over (x, y) blocks, y below 65,536.
+  template <class... Parameters, class... Args>
+  void grid(const char* op, void (*kernel)(Parameters...), int64_t x, int64_t y, int threads,
+            Args... args) const {
+    start(op, kernel, dim3(checked(op, x), checked(op, y)), threads, 0, args...);
+  }
+
+ private:
+  static unsigned checked(const char* op, int64_t blocks) {
     STD_TORCH_CHECK(blocks < (int64_t{1} << 31), "coldpress::", op,
                     ": too many rows for one launch");
-    kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream_>>>(args...);
+    return static_cast<unsigned>(blocks);
+  }
+
+  template <class... Parameters, class... Args>
+  void start(const char* op, void (*kernel)(Parameters...), dim3 blocks, int threads,
+             size_t shared_bytes, Args... args) const {
+    if (blocks.x == 0 || blocks.y == 0) return;
+    kernel<<<blocks, threads, shared_bytes, stream_>>>(args...);
     const cudaError_t error = cudaGetLastError();
     STD_TORCH_CHECK(error == cudaSuccess, "coldpress::", op, ": ", cudaGetErrorString(error));
   }
 
- private:
   torch::stable::accelerator::DeviceGuard guard_;
   cudaStream_t stream_ = nullptr;
 };

@@ -1,59 +1,83 @@
 // layer_norm and add_layer_norm on CUDA, float32, float16 or bfloat16, accumulated in float32.
 //
-// Bound by memory: x (and the residual) in, one or two results out. One warp owns a row, so the two
-// sums need shuffles only, no shared memory and no barrier. A row of at most a few thousand values
-// is still in L1 when the second and third pass read it, which buys the two-pass variance (no
-// cancellation) without more traffic to DRAM. Never measured yet.
-#include "cuda/common.cuh"
+// Bound by memory: x (and the residual) in, one or two results out. A row stays in the registers of
+// one warp, see norm.cuh. Wider rows are read three times, the second and third time from L1.
+// Gain: not yet measured.
+#include "cuda/norm.cuh"
 
 namespace coldpress {
 namespace {
 
-constexpr int kWarpsPerBlock = 4;
-
 // x, residual, normed, summed: (rows, D); weight, bias: (D). residual and summed may be null
 // together.
 template <class T>
-__global__ void layer_norm_kernel(const T* x, const T* residual, const T* weight, const T* bias,
-                                  float eps, int64_t rows, int64_t D, bool aligned, T* normed,
-                                  T* summed) {
+struct Rows {
+  const T* x;
+  const T* residual;
+  const T* weight;
+  const T* bias;
+  float eps;
+  int64_t rows, D;
+  bool aligned;
+  T* normed;
+  T* summed;
+};
+
+template <class T, int kPacks>
+__global__ void layer_norm_kernel(Rows<T> r) {
+  const int64_t row = int64_t{blockIdx.x} * kNormWarps + threadIdx.x / kWarp;
+  if (row >= r.rows) return;
+  const int64_t at = row * r.D;
+  WarpRow<T, kPacks> values;
+  values.load(r.x + at, r.D, r.aligned);
+  if (r.residual != nullptr) {
+    values.add(r.residual + at, r.D, r.aligned);
+    values.round(r.D);
+    values.store(r.summed + at, nullptr, r.D, r.aligned);
+  }
+  values.normalize(r.weight, r.bias, r.eps, r.D, r.aligned);
+  values.store(r.normed + at, nullptr, r.D, r.aligned);
+}
+
+template <class T>
+__global__ void wide_layer_norm_kernel(Rows<T> r) {
   using P = Pack<T>;
-  const int64_t row = int64_t{blockIdx.x} * kWarpsPerBlock + threadIdx.x / kWarp;
-  if (row >= rows) return;
-  const int64_t first = threadIdx.x % kWarp * P::kSize, step = kWarp * P::kSize;
-  const T* values = x + row * D;
+  const int64_t row = int64_t{blockIdx.x} * kNormWarps + threadIdx.x / kWarp, D = r.D;
+  if (row >= r.rows) return;
+  const int64_t first = threadIdx.x % kWarp * P::kSize, step = kWarp * P::kSize, at = row * D;
+  const T* values = r.x + at;
   float sum = 0.0f;
   for (int64_t d = first; d < D; d += step) {
-    P pack = P::load(values, d, D, aligned);
-    if (residual != nullptr) {
-      const P other = P::load(residual + row * D, d, D, aligned);
+    P pack = P::load(values, d, D, r.aligned);
+    if (r.residual != nullptr) {
+      const P other = P::load(r.residual + at, d, D, r.aligned);
       P::each(D - d, [&](int i) {
         pack.values[i] = from_float<T>(to_float(pack.values[i]) + to_float(other.values[i]));
       });
-      pack.store(summed + row * D, d, D, aligned);
+      pack.store(r.summed + at, d, D, r.aligned);
     }
     P::each(D - d, [&](int i) { sum += to_float(pack.values[i]); });
   }
   // Each thread reads back only what it wrote itself: no fence is needed.
-  if (residual != nullptr) values = summed + row * D;
+  if (r.residual != nullptr) values = r.summed + at;
   const float mean = warp_sum(sum) / static_cast<float>(D);
   float squares = 0.0f;
   for (int64_t d = first; d < D; d += step) {
-    const P pack = P::load(values, d, D, aligned);
+    const P pack = P::load(values, d, D, r.aligned);
     P::each(D - d, [&](int i) {
       const float deviation = to_float(pack.values[i]) - mean;
       squares += deviation * deviation;
     });
   }
-  const float scale = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(D) + eps);
+  const float scale = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(D) + r.eps);
   for (int64_t d = first; d < D; d += step) {
-    P pack = P::load(values, d, D, aligned);
-    const P w = P::load(weight, d, D, aligned), b = P::load(bias, d, D, aligned);
+    P pack = P::load(values, d, D, r.aligned);
+    const P w = P::load(r.weight, d, D, r.aligned), b = P::load(r.bias, d, D, r.aligned);
     P::each(D - d, [&](int i) {
       const float value = (to_float(pack.values[i]) - mean) * scale;
       pack.values[i] = from_float<T>(value * to_float(w.values[i]) + to_float(b.values[i]));
     });
-    pack.store(normed + row * D, d, D, aligned);
+    pack.store(r.normed + at, d, D, r.aligned);
   }
 }
 
@@ -68,17 +92,23 @@ void run(const char* op, const Tensor& x, const Tensor* residual, const Tensor& 
   const Launch launch(x);
   dispatch_floating(x.scalar_type(), op, [&](auto type) {
     using T = decltype(type);
-    const T* x_data = elements<T>(x);
-    const T* w_data = elements<T>(weight);
-    const T* b_data = elements<T>(bias);
-    const T* residual_data = residual ? elements<T>(*residual) : nullptr;
-    T* normed_data = mutable_elements<T>(normed);
-    T* summed_data = summed ? mutable_elements<T>(*summed) : nullptr;
-    const bool aligned =
-        aligned_rows<T>(D, x_data, residual_data, w_data, b_data, normed_data, summed_data);
-    launch(op, layer_norm_kernel<T>, ceil_div(rows, kWarpsPerBlock), kWarpsPerBlock * kWarp, 0,
-           x_data, residual_data, w_data, b_data, static_cast<float>(eps), rows, D, aligned,
-           normed_data, summed_data);
+    Rows<T> r{.x = elements<T>(x),
+              .residual = residual ? elements<T>(*residual) : nullptr,
+              .weight = elements<T>(weight),
+              .bias = elements<T>(bias),
+              .eps = static_cast<float>(eps),
+              .rows = rows,
+              .D = D,
+              .aligned = false,
+              .normed = mutable_elements<T>(normed),
+              .summed = summed ? mutable_elements<T>(*summed) : nullptr};
+    r.aligned = aligned_rows<T>(D, r.x, r.residual, r.weight, r.bias, r.normed, r.summed);
+    const int64_t blocks = ceil_div(rows, kNormWarps);
+    constexpr int kThreads = kNormWarps * kWarp;
+    if (D > most_width<T>()) return launch(op, wide_layer_norm_kernel<T>, blocks, kThreads, 0, r);
+    dispatch_packs<T>(D, op, [&](auto packs) {
+      launch(op, layer_norm_kernel<T, decltype(packs)::value>, blocks, kThreads, 0, r);
+    });
   });
 }
 

@@ -4,7 +4,7 @@
 // columns, so tokens are read coalesced and added without a reduction across threads, in blocks of
 // 32 and then the blocks, as on the CPU; the pooled row waits in shared memory, in float32, for its
 // norm. Long sequences in a small batch leave the GPU half empty: splitting them would tie the
-// order of the sum to the batch. Never measured yet.
+// order of the sum to the batch. Gain: not yet measured.
 #include "cuda/common.cuh"
 
 namespace coldpress {

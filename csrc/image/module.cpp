@@ -16,6 +16,7 @@
 #include "core/isa.h"
 #include "image/batch.h"
 #include "image/jpeg.h"
+#include "image/plan.h"
 #include "image/resample.h"
 #include "image/transform.h"
 
@@ -167,6 +168,20 @@ Pixels resize(const Pixels& image, const Transform& transform) {
   return result;
 }
 
+py::tuple axis_arrays(const AxisPlan& plan) {
+  const auto rows = static_cast<int64_t>(plan.first.size());
+  py::array_t<int32_t> first(rows, plan.first.data());
+  py::array_t<int32_t> weights({rows, plan.taps}, plan.weights.data());
+  return py::make_tuple(std::move(first), std::move(weights), plan.pad);
+}
+
+py::tuple resize_plan(int64_t height, int64_t width, const Transform& transform) {
+  if (height < 1 || width < 1) throw py::value_error("sizes must be at least 1");
+  const Size size{height, width};
+  const Plan plan = plan_resize(size, transform.resized(size), transform);
+  return py::make_tuple(axis_arrays(plan.y), axis_arrays(plan.x), plan.vertical_first);
+}
+
 }  // namespace
 }  // namespace coldpress::image
 
@@ -187,5 +202,7 @@ PYBIND11_MODULE(_image, module, py::mod_gil_not_used()) {
   module.def("jpeg_library", &jpeg_library);
   module.def("load_jpegs", &load_jpegs, py::arg("files"), py::arg("transforms"), py::kw_only(),
              py::arg("threads"), py::arg("max_pixels"));
+  module.def("resize_plan", &resize_plan, py::arg("height"), py::arg("width"),
+             py::arg("transform"));
   module.def("resize", &resize, py::arg("image").noconvert(), py::arg("transform"));
 }

@@ -6,16 +6,10 @@
 #include "image/resample_kernels.h"
 
 namespace coldpress::image {
-namespace {
 
-// The intermediate result is rounded to bytes, so the order of the passes shows. Pillow 13 shrinks
-// much taller images vertically first (older versions never did); this is its rule, found by
-// experiment.
 bool vertical_pass_first(const Axis& y, const Axis& x) {
   return y.input - y.resized > 2 * std::max<int64_t>(x.input - x.resized, 0);
 }
-
-}  // namespace
 
 Resampler::Resampler(Size input, Size resized, const Transform& transform, uint8_t* target,
                      Workspace& workspace)

@@ -25,6 +25,11 @@ T* room(std::vector<T>& memory, int64_t size) {
   return memory.data();
 }
 
+// The intermediate result is rounded to bytes, so the order of the passes shows. Pillow 13 shrinks
+// much taller images vertically first (older versions never did); this is its rule, found by
+// experiment.
+bool vertical_pass_first(const Axis& y, const Axis& x);
+
 class Resampler {
  public:
   // Resizes `input` to `resized` and crops that. `target` receives the crop, or all of it; it and

@@ -52,3 +52,12 @@ def load_jpegs(
 
 def resize(image: npt.NDArray[np.uint8], transform: Transform) -> npt.NDArray[np.uint8]:
     """Resize and crop one C-contiguous RGB image (height, width, 3)."""
+
+AxisPlan = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], int]
+
+def resize_plan(height: int, width: int, transform: Transform) -> tuple[AxisPlan, AxisPlan, bool]:
+    """What another device needs to resize an image of (height, width) to the same bytes.
+
+    For the vertical and the horizontal axis the first source position (n,) of every kept output position, its weights
+    (n, taps) in units of 2**-22, and where the first output position lands; then whether the vertical pass is first.
+    """

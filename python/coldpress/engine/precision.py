@@ -6,16 +6,24 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
+
 from coldpress import _library
 from coldpress.errors import ColdpressError
 from coldpress.types import mode_label
 
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int16", "int8", "fp8"]
-MODES: Mapping[str, tuple[Precision, ...]] = {"cpu": ("fp32", "int16", "int8"), "cuda": ("fp32", "fp16", "bf16")}
+MODES: Mapping[str, tuple[Precision, ...]] = {
+    "cpu": ("fp32", "int16", "int8"),
+    "cuda": ("fp32", "fp16", "bf16", "fp8"),
+}
 """Modes that a device can run, in the order in which ``auto`` prefers them, the first one last.
 
 On a GPU both 16-bit formats are equally fast; bfloat16 cannot overflow on an item that the certificate has not seen.
 """
+
+ASKED_FOR = ("fp8",)
+"""Modes that ``auto`` leaves alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,10 @@ def choose_precision(asked: str, supported: Sequence[str] = ("fp32",), device: s
     if asked not in possible:
         where = f" for this model on {device}" if any(asked in modes for modes in MODES.values()) else ""
         raise ColdpressError(f"precision {asked!r} is not available{where}; expected auto or {', '.join(possible)}")
+    if asked == "fp8" and torch.cuda.get_device_capability() < (8, 9):
+        raise ColdpressError(
+            "precision 'fp8' needs a GPU that multiplies it (Ada, Hopper or newer); expected auto or bf16"
+        )
     if asked != "fp32" and device == "cpu" and not integers_are_faster():
         return Choice(asked, f"as asked, though no faster than fp32 on this machine ({_library.isa()})")
     return Choice(asked, "as asked")
@@ -97,7 +109,8 @@ def candidates(asked: str, supported: Sequence[str], device: str = "cpu") -> tup
     if device == "cpu" and not integers_are_faster():
         return (exact,)
     reason = "the fastest mode; its certificate passed on a sample of this data"
-    return *(Choice(mode, reason) for mode in reversed(MODES[device]) if mode in supported and mode != "fp32"), exact
+    tried = [mode for mode in reversed(MODES[device]) if mode in supported and mode not in ("fp32", *ASKED_FOR)]
+    return *(Choice(mode, reason) for mode in tried), exact
 
 
 def integers_are_faster() -> bool:

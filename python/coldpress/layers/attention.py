@@ -36,7 +36,7 @@ class SelfAttention(nn.Module):
 
     def forward(
         self,
-        x: torch.Tensor,
+        x: torch.Tensor | ops.Codes,
         cu_seqlens: torch.Tensor,
         rows: torch.Tensor | None = None,
         rotation: Rotation | None = None,
@@ -45,11 +45,13 @@ class SelfAttention(nn.Module):
     ) -> torch.Tensor:
         """Map tokens (T, D) of the sequences bounded by `cu_seqlens` to (T, D), or to (B, D): `rows`, one of each.
 
+        Tokens may come in float8, where the layer was prepared so.
+
         `bias` (H, 2 R + 1) is added to scores by distance, `key_bias` (T,) to those of each key, see
         :func:`coldpress.ops.varlen_attention`.
         """
-        everywhere = self.window == ops.EVERYWHERE and bias is None
-        if rows is not None and everywhere and x.shape[1] % PANEL == 0:
+        everywhere = self.window == ops.EVERYWHERE and bias is None and self.qkv.codes is None
+        if rows is not None and everywhere and isinstance(x, torch.Tensor) and x.shape[1] % PANEL == 0:
             mixed = self._mix_rows(x, cu_seqlens, rows, rotation, key_bias)
         else:
             mixed = self._mix(x, cu_seqlens, rotation, bias, key_bias)
@@ -59,14 +61,15 @@ class SelfAttention(nn.Module):
 
     def _mix(
         self,
-        x: torch.Tensor,
+        x: torch.Tensor | ops.Codes,
         cu_seqlens: torch.Tensor,
         rotation: Rotation | None,
         bias: torch.Tensor | None,
         key_bias: torch.Tensor | None,
     ) -> torch.Tensor:
-        T, H = len(x), self.heads
-        qkv = self.qkv(x).view(T, 3 * H, -1)
+        qkv, H = self.qkv.of_codes(x) if isinstance(x, ops.Codes) else self.qkv(x), self.heads
+        T = len(qkv)
+        qkv = qkv.view(T, 3 * H, -1)
         if rotation is not None:
             ops.rope_(qkv[:, : 2 * H], *rotation)
         q, k, v = qkv.view(T, 3, H, -1).unbind(1)
@@ -160,7 +163,7 @@ class AttentionPool(nn.Module):
     def forward(self, x: torch.Tensor, cu_seqlens: torch.Tensor, key_bias: torch.Tensor | None = None) -> torch.Tensor:
         """Map tokens (T, D) to (B, D); `key_bias` (T,) is added to their scores."""
         B, D = len(cu_seqlens) - 1, x.shape[1]
-        if D % PANEL:
+        if D % PANEL or self.qkv.codes is not None:
             q, kv = self.qkv(self.probe)[:, :D], self.qkv(x)[:, D:]
         else:
             q, kv = self.qkv.part(self.probe, 0, D), self.qkv.part(x, D, 3 * D)

@@ -8,16 +8,21 @@ from torch.nn import functional as F
 
 from coldpress import ops
 from coldpress.ops.linear import PANEL, activate
+from coldpress.ops.residual_norm import encode
 
-STORED = {"fp16": torch.float16, "bf16": torch.bfloat16}
+STORED = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
 """How weights and tokens are stored in the modes of GPUs; sums are in float32 all the same."""
+
+ALIGNED = 16
+"""What both sides of a weight in float8 are multiples of; others stay in 16 bits."""
 
 
 class Linear(nn.Module):
     """``activation(x W^T + bias)`` for packed tokens (T, D).
 
     :meth:`prepare` is called once after loading: on a CPU it replaces the weight by its packed panels, in fp32, int8
-    or int16, so that only one copy stays in memory. For a GPU the weight stays as it is, or in 16 bits.
+    or int16, so that only one copy stays in memory. For a GPU the weight stays as it is, in 16 bits, or in
+    float8 with a step a row, and tokens are then quantised as well.
 
     Parameters
     ----------
@@ -37,6 +42,10 @@ class Linear(nn.Module):
         self.columns: torch.Tensor | None
         self.register_buffer("packed", None, persistent=False)
         self.register_buffer("columns", None, persistent=False)
+        self.codes: torch.Tensor | None
+        self.steps: torch.Tensor | None
+        self.register_buffer("codes", None, persistent=False)
+        self.register_buffer("steps", None, persistent=False)
 
     @property
     def quantized(self) -> ops.QuantizedWeight | None:
@@ -45,10 +54,18 @@ class Linear(nn.Module):
             return None
         return ops.QuantizedWeight(self.packed, self.columns)
 
+    @property
+    def float8(self) -> ops.Codes | None:
+        """The weight in float8, where this layer was prepared so."""
+        return None if self.codes is None or self.steps is None else ops.Codes(self.codes, self.steps)
+
     def prepare(self, precision: str) -> None:
         """Pack the weight for the device that it lies on and for one arithmetic."""
         if precision in STORED:
-            if not self.sensitive:
+            if not self.sensitive and self.codes is None:
+                if precision == "fp8" and not any(side % ALIGNED for side in self.weight.shape):
+                    self.codes, self.steps = encode(self.weight.float())
+                    self.weight = nn.Parameter(torch.empty(0), requires_grad=False)
                 self.store(STORED[precision])
             return
         if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32 or self.packed is not None:
@@ -66,7 +83,17 @@ class Linear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (T, in_features) to (T, out_features), of the dtype of `x`."""
+        if self.codes is not None:
+            return self.of_codes(ops.quantize_rows(x)).to(x.dtype)
         return self._product(x, self.weight, self.packed, self.columns, self.bias)
+
+    def of_codes(self, x: ops.Codes) -> torch.Tensor:
+        """Map rows in float8 (T, in_features) to (T, out_features) in bfloat16."""
+        assert self.float8 is not None
+        if self.activation in ("gelu", "gelu_tanh"):
+            product = ops.linear_float8(x, self.float8, None)
+            return ops.bias_gelu(product, self.bias, tanh=self.activation == "gelu_tanh")
+        return activate(ops.linear_float8(x, self.float8, self.bias), self.activation)
 
     def part(self, x: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         """Return outputs [begin, end) alone, bit for bit; both are multiples of 64."""

@@ -8,6 +8,7 @@ from torch import nn
 from coldpress import ops
 from coldpress.layers.linear import Linear
 from coldpress.layers.norm import LayerNorm, add_residual
+from coldpress.ops.linear_float8 import ACTIVATIONS as FUSED
 
 
 class Mlp(nn.Module):
@@ -20,8 +21,27 @@ class Mlp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (T, D) to (T, D)."""
-        out: torch.Tensor = self.down(self.up(x))
+        out: torch.Tensor = self.down(self.inner(x))
         return out
+
+    def inner(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what `down` maps back, (T, hidden)."""
+        out: torch.Tensor = self.up(x)
+        return out
+
+    @property
+    def in_float8(self) -> bool:
+        """Whether both products are."""
+        return self.up.codes is not None and self.down.codes is not None
+
+    def of_codes(self, x: ops.Codes) -> torch.Tensor:
+        """Map tokens in float8 (T, D) to (T, D) in bfloat16."""
+        up = self.up
+        assert up.float8 is not None
+        if up.activation in FUSED:
+            product = ops.linear_float8(x, up.float8, None)
+            return self.down.of_codes(ops.quantize_rows(product, up.bias, up.activation))
+        return self.down.of_codes(ops.quantize_rows(up.of_codes(x)))
 
     def residual(self, x: torch.Tensor, norm: LayerNorm, *, norm_first: bool) -> torch.Tensor:
         """Return ``norm(x + self(x))``, or ``x + self(norm(x))``."""
@@ -54,8 +74,22 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (T, D) to (T, D)."""
-        out: torch.Tensor = self.down(self.gate(x) * self.up(x))
+        out: torch.Tensor = self.down(self.inner(x))
         return out
+
+    def inner(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what `down` maps back, (T, hidden)."""
+        out: torch.Tensor = self.gate(x) * self.up(x)
+        return out
+
+    @property
+    def in_float8(self) -> bool:
+        """Whether all three products are."""
+        return all(layer.codes is not None for layer in (self.gate, self.up, self.down))
+
+    def of_codes(self, x: ops.Codes) -> torch.Tensor:
+        """Map tokens in float8 (T, D) to (T, D) in bfloat16."""
+        return self.down.of_codes(ops.quantize_rows(self.gate.of_codes(x) * self.up.of_codes(x)))
 
     def residual(self, x: torch.Tensor, norm: LayerNorm, *, norm_first: bool) -> torch.Tensor:
         """Return ``norm(x + self(x))``, or ``x + self(norm(x))``."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from coldpress import ops
+from coldpress.ops.residual_norm import WIDEST
 
 
 class LayerNorm(nn.Module):
@@ -31,6 +32,12 @@ class LayerNorm(nn.Module):
     def add(self, x: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the normalised sum and the sum."""
         return ops.add_layer_norm(x, residual, self.weight, self.bias, self.eps)
+
+    def after(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """Return the normalised sum alone."""
+        if self.weight.dtype == torch.float32 or len(self.weight) > WIDEST:
+            return self.add(x, residual)[0]
+        return ops.residual_norm(x, residual, self.args)[0]
 
 
 class GlobalResponseNorm(nn.Module):
@@ -70,4 +77,4 @@ def add_residual(
 ) -> torch.Tensor:
     """Return ``norm(x + layer(x))``, or ``x + layer(norm(x))``; `rows` are those that the layer returns, if not all."""
     kept = x if rows is None else x[rows]
-    return layer(norm(x)) + kept if norm_first else norm.add(layer(x), kept)[0]
+    return layer(norm(x)) + kept if norm_first else norm.after(layer(x), kept)

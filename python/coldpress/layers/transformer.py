@@ -9,6 +9,7 @@ from coldpress import ops
 from coldpress.layers.attention import Rotation, SelfAttention
 from coldpress.layers.mlp import GatedMlp, Mlp
 from coldpress.layers.norm import LayerNorm
+from coldpress.ops.residual_norm import WIDEST
 
 
 class PreNormBlock(nn.Module):
@@ -59,12 +60,40 @@ class PreNormBlock(nn.Module):
             norm = self.attention_norm
             x = self.attention.residual(x, cu_seqlens, norm, norm_first=True, rows=rows, rotation=rotation, bias=bias)
             return self.mlp.residual(x, self.mlp_norm, norm_first=True)
+        if self.attention.qkv.codes is not None and self.mlp.in_float8 and x.shape[1] <= WIDEST:
+            return self._float8(x, cu_seqlens, rows, rotation, bias)
         inputs = x if self.attention_norm is None else self.attention_norm(x)
         mixed = self.attention(inputs, cu_seqlens, rows, rotation, bias)
         # the residual of one half rides with the normalisation of the other
-        normed, x = self.mlp_norm.add(mixed, x if rows is None else x[rows])
+        kept = x if rows is None else x[rows]
+        down = self.mlp.down
+        if down.codes is None and down.weight.dtype == kept.dtype != torch.float32 and kept.shape[1] <= WIDEST:
+            return self._onto_residual(mixed, kept)
+        normed, x = self.mlp_norm.add(mixed, kept)
         out: torch.Tensor = self.mlp(normed) + x
         return out
+
+    def _float8(
+        self,
+        x: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        rows: torch.Tensor | None,
+        rotation: Rotation | None,
+        bias: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """The same where every product is in float8: what comes out of a normalisation is quantised in there."""
+        norm = self.attention_norm
+        inputs = x if norm is None else ops.norm_quantized(x, norm.args)[0]
+        mixed = self.attention(inputs, cu_seqlens, rows, rotation, bias)
+        kept = x if rows is None else x[rows]
+        codes, summed = ops.norm_quantized(mixed, self.mlp_norm.args, kept)
+        return self.mlp.of_codes(codes).add_(summed)
+
+    def _onto_residual(self, mixed: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        """The feed-forward half in 16 bits: its last product is added to the residual, where its bias waits for it."""
+        down = self.mlp.down
+        normed, shifted = ops.residual_norm(mixed, kept, self.mlp_norm.args, down.bias)
+        return shifted.addmm_(self.mlp.inner(normed), down.weight.T)
 
     def fold_layer_scale(self) -> None:
         """Multiply the layer scales into the projections that they follow, and drop them."""

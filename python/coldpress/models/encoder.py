@@ -84,7 +84,7 @@ class Encoder(Backbone):
 
     modality = "text"
     dense = "tokens"
-    precisions = ("fp32", "int16", "int8", "fp16", "bf16")
+    precisions = ("fp32", "int16", "int8", "fp16", "bf16", "fp8")
     captured = True
 
     def __init__(self, config: EncoderConfig) -> None:

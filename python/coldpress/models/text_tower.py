@@ -58,7 +58,7 @@ class TextTower(Backbone):
     dense = "tokens"
     pooling: ops.Pooling = "last"
     normalize = False
-    precisions = ("fp32", "int16", "int8", "fp16", "bf16")
+    precisions = ("fp32", "int16", "int8", "fp16", "bf16", "fp8")
     captured = True
 
     def __init__(self, config: TextConfig) -> None:

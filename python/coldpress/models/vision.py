@@ -116,7 +116,7 @@ class VisionTower(Backbone):
     modality = "image"
     dense = "patches"
     normalize = False
-    precisions = ("fp32", "int16", "int8", "fp16", "bf16")
+    precisions = ("fp32", "int16", "int8", "fp16", "bf16", "fp8")
 
     def __init__(self, config: VisionConfig, spec: ImageSpec) -> None:
         super().__init__()

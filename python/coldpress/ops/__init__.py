@@ -9,6 +9,7 @@ from coldpress.ops.conv2d import conv2d, pack_conv_weight
 from coldpress.ops.depthwise_conv2d import depthwise_conv2d, pack_taps
 from coldpress.ops.layer_norm import add_layer_norm, layer_norm
 from coldpress.ops.linear import Activation, linear, pack_weight, unpack_weight
+from coldpress.ops.linear_float8 import linear_float8, quantize_rows
 from coldpress.ops.linear_quantized import QuantizedWeight, linear_quantized, quantize_weight
 from coldpress.ops.max_pool2d import max_pool2d
 from coldpress.ops.merge_tokens import merge_tokens
@@ -16,6 +17,8 @@ from coldpress.ops.mlp_quantized import mlp_quantized
 from coldpress.ops.pad_pixels import pad_pixels
 from coldpress.ops.patchify import patchify
 from coldpress.ops.pool import Pooling, pool
+from coldpress.ops.residual_norm import Codes, norm_quantized, residual_norm
+from coldpress.ops.resize_images import Axis, ResizePlan, plan_batch, resize_images
 from coldpress.ops.rope import rope_
 from coldpress.ops.separable_conv2d import Folded, separable_conv2d
 from coldpress.ops.token_places import token_places
@@ -28,10 +31,13 @@ __all__ = [
     "CAUSAL",
     "EVERYWHERE",
     "Activation",
+    "Axis",
+    "Codes",
     "Folded",
     "Pooling",
     "QuantizedWeight",
     "ReferenceMode",
+    "ResizePlan",
     "Window",
     "add_layer_norm",
     "attention_quantized",
@@ -43,10 +49,12 @@ __all__ = [
     "known_lengths",
     "layer_norm",
     "linear",
+    "linear_float8",
     "linear_quantized",
     "max_pool2d",
     "merge_tokens",
     "mlp_quantized",
+    "norm_quantized",
     "op_names",
     "pack_conv_weight",
     "pack_taps",
@@ -54,8 +62,12 @@ __all__ = [
     "pack_winograd_weight",
     "pad_pixels",
     "patchify",
+    "plan_batch",
     "pool",
+    "quantize_rows",
     "quantize_weight",
+    "residual_norm",
+    "resize_images",
     "rope_",
     "separable_conv2d",
     "token_places",
