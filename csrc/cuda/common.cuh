@@ -108,17 +108,11 @@ template <int kSize>
 struct Codes {
   alignas(kSize) Code values[kSize];
 
-  __device__ void store(Code* row, int64_t begin, int64_t D, bool aligned) const {
+  // To a place that is a multiple of kSize.
+  __device__ void store(Code* place) const {
     using Word = std::conditional_t<kSize == 8, uint2, uint32_t>;
     static_assert(sizeof(Word) == kSize);
-    if (aligned) {
-      *reinterpret_cast<Word*>(row + begin) = *reinterpret_cast<const Word*>(values);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kSize; ++i) {
-        if (begin + i < D) row[begin + i] = values[i];
-      }
-    }
+    *reinterpret_cast<Word*>(place) = *reinterpret_cast<const Word*>(values);
   }
 };
 

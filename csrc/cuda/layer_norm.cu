@@ -1,7 +1,8 @@
 // layer_norm and add_layer_norm on CUDA, float32, float16 or bfloat16, accumulated in float32.
 //
 // Bound by memory: x (and the residual) in, one or two results out. A row stays in the registers of
-// one warp, see norm.cuh. Wider rows are read three times, the second and third time from L1.
+// one warp, see norm.cuh. Rows that are wider, or no whole packs, are read three times, the second
+// and third time from L1; each lane adds the same values in the same order there.
 // Gain: not yet measured.
 #include "cuda/norm.cuh"
 
@@ -29,18 +30,18 @@ __global__ void layer_norm_kernel(Rows<T> r) {
   if (row >= r.rows) return;
   const int64_t at = row * r.D;
   WarpRow<T, kPacks> values;
-  values.load(r.x + at, r.D, r.aligned);
+  values.load(r.x + at, r.D);
   if (r.residual != nullptr) {
-    values.add(r.residual + at, r.D, r.aligned);
+    values.add(r.residual + at, r.D);
     values.round(r.D);
-    values.store(r.summed + at, nullptr, r.D, r.aligned);
+    values.store(r.summed + at, nullptr, r.D);
   }
-  values.normalize(r.weight, r.bias, r.eps, r.D, r.aligned);
-  values.store(r.normed + at, nullptr, r.D, r.aligned);
+  values.normalize(r.weight, r.bias, r.eps, r.D);
+  values.store(r.normed + at, nullptr, r.D);
 }
 
 template <class T>
-__global__ void wide_layer_norm_kernel(Rows<T> r) {
+__global__ void any_layer_norm_kernel(Rows<T> r) {
   using P = Pack<T>;
   const int64_t row = int64_t{blockIdx.x} * kNormWarps + threadIdx.x / kWarp, D = r.D;
   if (row >= r.rows) return;
@@ -105,7 +106,9 @@ void run(const char* op, const Tensor& x, const Tensor* residual, const Tensor& 
     r.aligned = aligned_rows<T>(D, r.x, r.residual, r.weight, r.bias, r.normed, r.summed);
     const int64_t blocks = ceil_div(rows, kNormWarps);
     constexpr int kThreads = kNormWarps * kWarp;
-    if (D > most_width<T>()) return launch(op, wide_layer_norm_kernel<T>, blocks, kThreads, 0, r);
+    if (!r.aligned || D > most_width<T>()) {
+      return launch(op, any_layer_norm_kernel<T>, blocks, kThreads, 0, r);
+    }
     dispatch_packs<T>(D, op, [&](auto packs) {
       launch(op, layer_norm_kernel<T, decltype(packs)::value>, blocks, kThreads, 0, r);
     });

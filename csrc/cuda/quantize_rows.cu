@@ -32,10 +32,10 @@ __device__ float block_max(float value) {
   return value;
 }
 
-// x, codes: (rows, D), one row a block; bias: (D) or null; steps: (rows).
+// x, codes: (rows, D), one row a block, of whole packs; bias: (D) or null; steps: (rows).
 template <class T>
 __global__ void quantize_rows_kernel(const T* x, const T* bias, Activation activation, int64_t D,
-                                     bool aligned, Code* codes, float* steps) {
+                                     Code* codes, float* steps) {
   using P = Pack<T>;
   const int64_t at = int64_t{blockIdx.x} * D;
   float values[kPacks][P::kSize];
@@ -44,16 +44,17 @@ __global__ void quantize_rows_kernel(const T* x, const T* bias, Activation activ
 #pragma unroll
   for (int p = 0; p < kPacks; ++p) {
     const int64_t d = (int64_t{p} * kThreads + threadIdx.x) * P::kSize;
-    if (d >= D) continue;
-    const P pack = P::load(x + at, d, D, aligned);
+    if (d >= D) break;
+    const P pack = P::load(x + at, d, D, true);
     P more;
-    if (bias != nullptr) more = P::load(bias, d, D, aligned);
-    P::each(D - d, [&](int i) {
+    if (bias != nullptr) more = P::load(bias, d, D, true);
+#pragma unroll
+    for (int i = 0; i < P::kSize; ++i) {
       const float sum = to_float(pack.values[i]) + (bias ? to_float(more.values[i]) : 0.0f);
       values[p][i] = activate(sum, activation);
       top = fmaxf(top, fabsf(values[p][i]));
       bad |= values[p][i] != values[p][i];
-    });
+    }
   }
   top = block_max(top);
   bad = __syncthreads_or(bad);
@@ -61,10 +62,11 @@ __global__ void quantize_rows_kernel(const T* x, const T* bias, Activation activ
 #pragma unroll
   for (int p = 0; p < kPacks; ++p) {
     const int64_t d = (int64_t{p} * kThreads + threadIdx.x) * P::kSize;
-    if (d >= D) continue;
+    if (d >= D) break;
     Codes<P::kSize> row;
-    P::each(D - d, [&](int i) { row.values[i] = Code(values[p][i] * inverse); });
-    row.store(codes + at, d, D, aligned);
+#pragma unroll
+    for (int i = 0; i < P::kSize; ++i) row.values[i] = Code(values[p][i] * inverse);
+    row.store(codes + at + d);
   }
   if (threadIdx.x == 0) steps[blockIdx.x] = bad ? nanf("") : top / kMostCode;
 }
@@ -95,9 +97,11 @@ std::tuple<Tensor, Tensor> quantize_rows(const Tensor& x, const std::optional<Te
     const T* x_data = elements<T>(x);
     const T* bias_data = bias ? elements<T>(*bias) : nullptr;
     Code* code_data = mutable_elements<Code>(codes);
+    STD_TORCH_CHECK(aligned_rows<T>(D, x_data, bias_data, code_data),
+                    "coldpress::quantize_rows: expected rows of whole, aligned packs of ",
+                    Pack<T>::kSize, " values");
     launch("quantize_rows", quantize_rows_kernel<T>, rows, kThreads, 0, x_data, bias_data, how, D,
-           aligned_rows<T>(D, x_data, bias_data, code_data), code_data,
-           mutable_elements<float>(steps));
+           code_data, mutable_elements<float>(steps));
   });
   return {codes, steps};
 }

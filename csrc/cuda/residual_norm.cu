@@ -25,7 +25,6 @@ struct Rows {
   const T* shift;
   float eps;
   int64_t rows, D;
-  bool aligned;
   Out* out;
   float* steps;
   T* summed;
@@ -37,14 +36,14 @@ __global__ void residual_norm_kernel(Rows<T, Out> r) {
   if (row >= r.rows) return;
   const int64_t at = row * r.D;
   WarpRow<T, kPacks> values;
-  values.load(r.x + at, r.D, r.aligned);
-  if (r.residual != nullptr) values.add(r.residual + at, r.D, r.aligned);
-  if (r.summed != nullptr) values.store(r.summed + at, r.shift, r.D, r.aligned);
-  values.normalize(r.weight, r.bias, r.eps, r.D, r.aligned);
+  values.load(r.x + at, r.D);
+  if (r.residual != nullptr) values.add(r.residual + at, r.D);
+  if (r.summed != nullptr) values.store(r.summed + at, r.shift, r.D);
+  values.normalize(r.weight, r.bias, r.eps, r.D);
   if constexpr (std::is_same_v<T, Out>) {
-    values.store(r.out + at, nullptr, r.D, r.aligned);
+    values.store(r.out + at, nullptr, r.D);
   } else {
-    values.store_codes(r.out + at, r.steps + row, r.D, r.aligned);
+    values.store_codes(r.out + at, r.steps + row, r.D);
   }
 }
 
@@ -62,11 +61,12 @@ void run(const char* op, const Tensor& x, const std::optional<Tensor>& residual,
                  .eps = static_cast<float>(eps),
                  .rows = rows,
                  .D = D,
-                 .aligned = false,
                  .out = mutable_elements<Out>(out),
                  .steps = steps,
                  .summed = summed ? mutable_elements<T>(*summed) : nullptr};
-  r.aligned = aligned_rows<T>(D, r.x, r.residual, r.weight, r.bias, r.shift, r.out, r.summed);
+  STD_TORCH_CHECK(aligned_rows<T>(D, r.x, r.residual, r.weight, r.bias, r.shift, r.out, r.summed),
+                  "coldpress::", op, ": expected rows of whole, aligned packs of ", Pack<T>::kSize,
+                  " values");
   const Launch launch(x);
   dispatch_packs<T>(D, op, [&](auto packs) {
     launch(op, residual_norm_kernel<T, Out, decltype(packs)::value>, ceil_div(rows, kNormWarps),

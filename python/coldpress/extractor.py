@@ -52,7 +52,8 @@ class Extractor:
         ``native`` lets a vision transformer see every image in its own shape, with at most as many patches as in the
         model's own size, ``native:N`` with N at most.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
-        size asked for: faster, not the pixels of upstream; the certificate then measures that too.
+        size asked for: faster, not the pixels of upstream; the certificate then measures that too. ``gpu`` has a GPU
+        decode and resize them, by nvImageCodec or torchvision; where the certificate allows.
     threads : CPU threads while computing; None leaves torch's setting.
     truncate_dim : keep so many numbers of each vector, from its front: for Matryoshka models. Where the model's vectors
         have length 1, the shorter ones have too.
@@ -82,7 +83,7 @@ class Extractor:
         output: str = "pooled",
         prompt: str | None = None,
         exif: bool = False,
-        fast_decode: bool = False,
+        fast_decode: bool | str = False,
         threads: int | None = None,
         modality: Modality | None = None,
         arch: str | None = None,

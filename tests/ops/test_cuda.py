@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rule import TAILS, K
@@ -12,12 +13,18 @@ from rule import TAILS, K
 from coldpress import _library, ops
 from coldpress.ops.bias_gelu import bias_gelu_reference
 from coldpress.ops.layer_norm import add_layer_norm_reference, layer_norm_reference
+from coldpress.ops.linear_float8 import linear_float8_reference, quantize_rows_reference
 from coldpress.ops.patchify import patchify_reference
 from coldpress.ops.pool import pool_reference
+from coldpress.ops.residual_norm import norm_quantized_reference, residual_norm_reference
+from coldpress.ops.rope import rope_reference
+from coldpress.ops.token_places import token_places_reference
+from coldpress.ops.varlen_attention import varlen_attention_reference
 
 pytestmark = pytest.mark.cuda
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+HALVES = DTYPES[1:]
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -42,7 +49,8 @@ def assert_within_k(ours: torch.Tensor, reference: Callable[..., torch.Tensor], 
 
 def test_every_kernel_but_the_products_is_compiled() -> None:
     assert _library.compiled()["_ops_cuda"] == "loaded"
-    names = ("layer_norm", "add_layer_norm", "bias_gelu", "pool", "patchify")
+    names = ops.op_names("CUDA")
+    assert len(names) == 11
     missing = [n for n in names if not torch._C._dispatch_has_kernel_for_dispatch_key(f"coldpress::{n}", "CUDA")]
     assert missing == []
 
@@ -97,6 +105,160 @@ def test_patchify_equals_the_cpu_kernel(patch: int) -> None:
     assert torch.equal(ours.cpu(), ops.patchify(images, patch, scale, shift))
 
 
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("patch", [8, 14, 16])
+def test_patchify_in_sixteen_bits_rounds_once(patch: int, dtype: torch.dtype) -> None:
+    images = torch.randint(0, 256, (3, 2 * patch, 3 * patch, 3), dtype=torch.uint8, device="cuda")
+    one, middle = torch.ones(3, dtype=dtype, device="cuda"), torch.full((3,), -128.0, dtype=dtype, device="cuda")
+    exact = patchify_reference(images, patch, one.float(), middle.float())
+    assert torch.equal(ops.patchify(images, patch, one, middle).float(), exact)
+    scale, shift = randn(3, dtype=dtype), randn(3, dtype=dtype)
+    assert torch.equal(ops.patchify(images, patch, scale, shift), patchify_reference(images, patch, scale, shift))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("D", [8, 64, 384, 768, 1024, 1280, 2048])
+def test_residual_norm(D: int, dtype: torch.dtype) -> None:
+    x, residual = randn(67, D, dtype=dtype) * 3 + 1, randn(67, D, dtype=dtype)
+    weight, bias, shift = randn(3, D, dtype=dtype)
+    normed, shifted = ops.residual_norm(x, residual, (weight, bias, 1e-5), shift)
+    assert torch.equal(shifted, (x.float() + residual + shift).to(dtype))
+    assert_within_k(normed, lambda *args: residual_norm_reference(*args, 1e-5, None)[0], x, residual, weight, bias)
+    alone, nothing = ops.residual_norm(x[3:4].clone(), residual[3:4].clone(), (weight, bias, 1e-5))
+    assert torch.equal(alone[0], normed[3])
+    assert nothing.shape == (0, D)
+    with pytest.raises(RuntimeError, match="expected rows of whole, aligned packs"):
+        ops.residual_norm(x[:, :7].contiguous(), residual[:, :7].contiguous(), (weight[:7], bias[:7], 1e-5))
+
+
+def assert_codes(found: ops.Codes, expected: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Equal but for values that lie between two codes: those differ by one code at most, and are few."""
+    codes, steps = expected
+    assert torch.allclose(found.steps, steps, rtol=1e-5)
+    ours, theirs = found.values.float(), codes.float()
+    assert (ours != theirs).float().mean() < 0.01
+    assert ((ours - theirs).abs() <= theirs.abs() / 8 + 2.0**-9).all()
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("D", [8, 384, 768, 2048])
+def test_norm_quantized(D: int, dtype: torch.dtype) -> None:
+    x, residual, (weight, bias) = randn(67, D, dtype=dtype) * 3 + 1, randn(67, D, dtype=dtype), randn(2, D).to(dtype)
+    codes, summed = ops.norm_quantized(x, (weight, bias, 1e-5), residual)
+    assert_codes(codes, norm_quantized_reference(x, residual, weight, bias, 1e-5)[:2])
+    assert torch.equal(summed, (x.float() + residual).to(dtype))
+    codes, summed = ops.norm_quantized(x, (weight, bias, 1e-5))
+    assert_codes(codes, norm_quantized_reference(x, None, weight, bias, 1e-5)[:2])
+    assert summed.shape == (0, D)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("activation", ["none", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("D", [16, 768, 3072, 8192])
+def test_quantize_rows(D: int, activation: str, dtype: torch.dtype) -> None:
+    x, bias = randn(35, D, dtype=dtype) * 3, randn(D, dtype=dtype)
+    x[4], x[7, 3] = 0, float("nan")
+    found = ops.quantize_rows(x, bias, activation)
+    codes, steps = quantize_rows_reference(x, bias, activation)
+    assert found.steps.isnan().tolist() == [i == 7 for i in range(35)]
+    good = ~steps.isnan()
+    assert_codes(ops.Codes(found.values[good], found.steps[good]), (codes[good], steps[good]))
+    assert torch.equal(ops.quantize_rows(x[9:10].clone(), bias, activation).values.float()[0], found.values.float()[9])
+    zero = ops.quantize_rows(torch.zeros_like(x))
+    assert (zero.values.float() == 0).all()
+    assert (zero.steps == 0).all()
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 9), reason="no products in float8"
+)
+def test_products_in_float8() -> None:
+    x, weight = randn(300, 256, dtype=torch.bfloat16), randn(128, 256, dtype=torch.bfloat16)
+    codes, packed, bias = ops.quantize_rows(x), ops.quantize_rows(weight), randn(128, dtype=torch.bfloat16)
+    for added in (bias, None):
+        found = ops.linear_float8(codes, packed, added).float()
+        exact = linear_float8_reference(*codes, *packed, added, torch.float32)
+        assert (found - exact).norm() / exact.norm() < 5e-3
+    exact = x.double() @ weight.double().T
+    assert (ops.linear_float8(codes, packed, None) - exact).norm() / exact.norm() < 0.06
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("D", [2, 6, 16, 64, 80])
+def test_rope_turns_views_in_place(D: int, dtype: torch.dtype) -> None:
+    qkv, angles = randn(33, 9, D, dtype=dtype), randn(33, D // 2)
+    expected, values = qkv.clone(), qkv[:, 6:].clone()
+    rope_reference(expected[:, :6], angles.cos(), angles.sin())
+    ops.rope_(qkv[:, :6], angles.cos(), angles.sin())
+    assert torch.equal(qkv[:, 6:], values)
+    tolerance = 4 * torch.finfo(dtype).eps
+    assert torch.allclose(qkv[:, :6], expected[:, :6], atol=tolerance * float(expected.abs().max()), rtol=0)
+    same = qkv.clone()
+    ops.rope_(same[:, :6], torch.ones_like(angles), torch.zeros_like(angles))
+    assert torch.equal(same, qkv)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (5, 1, 300, 2), (7,) * 500, ()])
+def test_token_places(lengths: tuple[int, ...]) -> None:
+    ends = bounds(*lengths)
+    for found, expected in zip(
+        ops.token_places(ends, sum(lengths)), token_places_reference(ends, sum(lengths)), strict=True
+    ):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("D", [32, 64, 80])
+@pytest.mark.parametrize("lengths", [(5, 1, 300, 20), (197, 197, 197)])
+@pytest.mark.parametrize("extra", ["nothing", "bias", "window", "causal", "keys", "one query"])
+def test_attention(extra: str, lengths: tuple[int, ...], D: int, dtype: torch.dtype) -> None:
+    q, k, v = randn(sum(lengths), 3, 4, D, dtype=dtype).unbind(1)
+    ends, asked = bounds(*lengths), None
+    if extra == "one query":
+        q, asked = q[ends[:-1].long()].contiguous(), torch.arange(len(ends), dtype=torch.int32, device="cuda")
+    window = {"window": (3, 2), "causal": (-1, 0)}.get(extra, (-1, -1))
+    bias = randn(4, 2 * max(lengths) - 1) if extra == "bias" else None
+    keys = randn(sum(lengths)) if extra == "keys" else None
+    wide = [t.double().cpu() for t in (q, k, v)]
+    host = [None if t is None else t.double().cpu() for t in (bias, keys)]
+    exact = varlen_attention_reference(
+        *wide, ends.cpu(), (ends if asked is None else asked).cpu(), D**-0.5, False, host[0], *window, host[1]
+    )
+    with ops.known_lengths(max(lengths), equal=len(set(lengths)) == 1):
+        found = ops.varlen_attention(
+            q, k, v, ends, scale=D**-0.5, cu_seqlens_q=asked, window=window, bias=bias, key_bias=keys
+        )
+    error = (found.double().cpu() - exact).norm() / exact.norm()
+    assert error < {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}[dtype]
+
+
+def test_attention_of_a_sequence_does_not_depend_on_the_longest() -> None:
+    q, k, v = randn(326, 3, 4, 64, dtype=torch.bfloat16).unbind(1)
+    ends = bounds(5, 1, 300, 20)
+    results = []
+    for longest in (300, 512, 8192):
+        with ops.known_lengths(longest):
+            results.append(ops.varlen_attention(q, k, v, ends, scale=0.125))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("kind", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("options", [{"shortest_edge": 36, "crop": (32, 32)}, {"exact": (32, 32)}, {"crop": (32, 32)}])
+def test_resized_bytes_are_those_of_the_cpu_path(options: dict[str, Any], kind: Any) -> None:
+    image_part = pytest.importorskip("coldpress._image")
+    transform, draw = image_part.Transform(**options, filter=kind), np.random.default_rng(0)
+    images = [draw.integers(0, 256, (40 + i * 7 % 90, 200 - i * 11 % 180, 3), dtype=np.uint8) for i in range(20)]
+    plans = []
+    for image in images:
+        y, x, vertical_first = image_part.resize_plan(*image.shape[:2], transform)
+        plans.append((image.shape[:2], ops.Axis(*y), ops.Axis(*x), vertical_first))
+    pixels = torch.from_numpy(np.concatenate([image.ravel() for image in images])).cuda()
+    found = ops.resize_images(pixels, ops.plan_batch(plans).to(pixels.device), (32, 32)).cpu().numpy()
+    for image, ours in zip(images, found, strict=True):
+        assert np.array_equal(ours, image_part.resize(image, transform)), image.shape
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("D", [33, 768])
 def test_an_item_depends_on_itself_alone(D: int, dtype: torch.dtype) -> None:
@@ -143,6 +305,14 @@ def test_empty_nan_and_what_does_not_fit() -> None:
         ops.layer_norm(randn(20, 20).t(), weight, bias, 1e-5)
     with pytest.raises(RuntimeError, match=r"layer_norm: weight must have the dtype and the CUDA device"):
         ops.layer_norm(x, weight.half(), bias, 1e-5)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_opcheck_of_what_has_sixteen_bits(dtype: torch.dtype) -> None:
+    x, row = randn(6, 24, dtype=dtype), randn(24, dtype=dtype)
+    torch.library.opcheck(torch.ops.coldpress.residual_norm.default, (x, x, row, row, 1e-5, row))
+    torch.library.opcheck(torch.ops.coldpress.residual_norm.default, (x, x, row, row, 1e-5, None))
+    torch.library.opcheck(torch.ops.coldpress.token_places.default, (bounds(2, 4), 6))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

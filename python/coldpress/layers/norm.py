@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from coldpress import ops
-from coldpress.ops.residual_norm import WIDEST
+from coldpress.ops.residual_norm import fits_residual_norm
 
 
 class LayerNorm(nn.Module):
@@ -35,7 +35,7 @@ class LayerNorm(nn.Module):
 
     def after(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """Return the normalised sum alone."""
-        if self.weight.dtype == torch.float32 or len(self.weight) > WIDEST:
+        if self.weight.dtype == torch.float32 or not fits_residual_norm(len(self.weight)):
             return self.add(x, residual)[0]
         return ops.residual_norm(x, residual, self.args)[0]
 

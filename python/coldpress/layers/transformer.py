@@ -9,7 +9,7 @@ from coldpress import ops
 from coldpress.layers.attention import Rotation, SelfAttention
 from coldpress.layers.mlp import GatedMlp, Mlp
 from coldpress.layers.norm import LayerNorm
-from coldpress.ops.residual_norm import WIDEST
+from coldpress.ops.residual_norm import fits_residual_norm
 
 
 class PreNormBlock(nn.Module):
@@ -60,14 +60,18 @@ class PreNormBlock(nn.Module):
             norm = self.attention_norm
             x = self.attention.residual(x, cu_seqlens, norm, norm_first=True, rows=rows, rotation=rotation, bias=bias)
             return self.mlp.residual(x, self.mlp_norm, norm_first=True)
-        if self.attention.qkv.codes is not None and self.mlp.in_float8 and x.shape[1] <= WIDEST:
+        if self.attention.qkv.codes is not None and self.mlp.in_float8 and fits_residual_norm(x.shape[1]):
             return self._float8(x, cu_seqlens, rows, rotation, bias)
         inputs = x if self.attention_norm is None else self.attention_norm(x)
         mixed = self.attention(inputs, cu_seqlens, rows, rotation, bias)
         # the residual of one half rides with the normalisation of the other
         kept = x if rows is None else x[rows]
         down = self.mlp.down
-        if down.codes is None and down.weight.dtype == kept.dtype != torch.float32 and kept.shape[1] <= WIDEST:
+        if (
+            down.codes is None
+            and down.weight.dtype == kept.dtype != torch.float32
+            and fits_residual_norm(kept.shape[1])
+        ):
             return self._onto_residual(mixed, kept)
         normed, x = self.mlp_norm.add(mixed, kept)
         out: torch.Tensor = self.mlp(normed) + x

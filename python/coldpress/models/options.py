@@ -13,7 +13,7 @@ from coldpress.models.prompts import remind_of_prompts
 from coldpress.types import ImageSpec, Spec
 
 
-def with_options(loaded: LoadedModel, *, prompt: str | None, exif: bool, fast_decode: bool) -> LoadedModel:
+def with_options(loaded: LoadedModel, *, prompt: str | None, exif: bool, fast_decode: bool | str) -> LoadedModel:
     """Return the model with other preprocessing; see :class:`coldpress.Extractor` for the options.
 
     Raises
@@ -21,12 +21,13 @@ def with_options(loaded: LoadedModel, *, prompt: str | None, exif: bool, fast_de
     ColdpressError
         For an option that its kind of input does not have.
     """
+    if isinstance(fast_decode, str) and fast_decode != "gpu":
+        raise ColdpressError(f"fast_decode is {fast_decode!r}, expected True, False or 'gpu'")
     if isinstance(loaded.spec, ImageSpec):
         if prompt is not None:
             raise ColdpressError(f"{loaded.name} takes images; a prompt is for text models")
-        changed = replace(
-            loaded.spec, exif=exif or loaded.spec.exif, fast_decode=fast_decode or loaded.spec.fast_decode
-        )
+        decoding: Any = fast_decode or loaded.spec.fast_decode
+        changed = replace(loaded.spec, exif=exif or loaded.spec.exif, fast_decode=decoding)
         return replace(loaded, spec=changed)
     if exif or fast_decode:
         raise ColdpressError(f"{loaded.name} takes texts; exif and fast_decode are for image models")

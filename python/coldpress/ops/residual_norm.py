@@ -12,11 +12,13 @@ from torch.nn import functional as F
 
 from coldpress.ops._define import define
 
-WIDEST = 2048
-"""Values of a token that the kernels can hold in registers; who has wider ones takes the separate ops."""
-
 Norm = tuple[torch.Tensor, torch.Tensor, float]
 """Weight (D,), bias (D,) and epsilon of a layer normalisation."""
+
+
+def fits_residual_norm(width: int) -> bool:
+    """Whether the kernels can hold tokens of so many values in registers; else there are the separate ops."""
+    return width <= 2048 and width % 8 == 0
 
 
 class Codes(NamedTuple):

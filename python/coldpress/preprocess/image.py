@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from coldpress.preprocess.gpu import open_gpu
 from coldpress.preprocess.reading import DecodedFile, File, Pixels, Source, first_line, hash_image, read_images
 from coldpress.preprocess.resize import centre_crop, resize_with_pillow, resized_size
 from coldpress.types import Content, Failed, ImageInput, ImageSpec, KnownHashes, KnownInput
@@ -35,6 +36,7 @@ try:
 except ImportError:
     _image = None  # type: ignore[assignment]
 
+native = _image
 Loaded = ImageInput | KnownInput | Failed
 
 PILLOW_PIXEL_LIMIT = 89_478_485
@@ -85,7 +87,8 @@ class ImagePreprocessor:
         self.seconds: dict[str, float] = {"read": 0.0, "decode": 0.0, "resize": 0.0}
         self._lock = threading.Lock()
         self.keeps_shape = spec.keeps_shape
-        self.transform = None if _image is None else _native_transform(spec)
+        self.transform = None if _image is None else native_transform(spec)
+        self.gpu = open_gpu(spec, max_pixels) if spec.fast_decode == "gpu" else None
 
     @cached_property
     def exact(self) -> ImagePreprocessor:
@@ -114,11 +117,20 @@ class ImagePreprocessor:
         with self.spending("read"):
             sources = read_images(contents)
             done: dict[int, Loaded] = known_files(sources, known)
+        if self.gpu is not None:
+            done |= self._by_gpu({i: s for i, s in enumerate(sources) if isinstance(s, File) and i not in done})
         (natively,) = load_jpegs([self], {i: source for i, source in enumerate(sources) if i not in done})
         done |= natively
         rest = [i for i in range(len(sources)) if i not in done]
         done.update(zip(rest, self._load_others([sources[i] for i in rest], known), strict=True))
         return [done[i] for i in range(len(sources))]
+
+    def _by_gpu(self, files: Mapping[int, File]) -> dict[int, Loaded]:
+        assert self.gpu is not None
+        with self.spending("decode"):
+            upright = {i: file for i, file in files.items() if not (self.spec.exif and _may_be_turned(file.data))}
+            found = self.gpu({i: file.data for i, file in upright.items()})
+        return {i: ImageInput(pixels, files[i].content_hash) for i, pixels in found.items()}
 
     @contextmanager
     def spending(self, step: str) -> Iterator[None]:
@@ -143,7 +155,7 @@ class ImagePreprocessor:
         return None if sides is None else self._transform_to(resized_size(self.spec, *sides))
 
     def _transform_to(self, size: tuple[int, int]) -> _image.Transform:
-        return _native_transform(replace(self.spec, resize=("exact", *size)))
+        return native_transform(replace(self.spec, resize=("exact", *size)))
 
     def _load_others(self, sources: Sequence[Source | Failed], known: KnownHashes | None) -> list[Loaded]:
         if self.threads == 1 or len(sources) < 2:
@@ -180,7 +192,7 @@ class ImagePreprocessor:
             pixels = source.pixels
         elif isinstance(source, File):
             with Image.open(BytesIO(source.data)) as image:
-                if self.spec.fast_decode and (size := self._shrink(image, source.data)):
+                if self.spec.fast_decode is True and (size := self._shrink(image, source.data)):
                     return np.asarray(image.convert("RGB")), size
                 pixels = self._to_rgb(image)
         else:
@@ -323,7 +335,8 @@ def _check(spec: ImageSpec) -> None:
     raise ValueError(f"got resize {spec.resize!r}, expected {known} or None")
 
 
-def _native_transform(spec: ImageSpec) -> _image.Transform:
+def native_transform(spec: ImageSpec) -> _image.Transform:
+    """How the compiled part resizes as a spec says."""
     kind, *sizes = spec.resize or ("none",)
     return _image.Transform(
         shortest_edge=sizes[0] if kind == "shortest_edge" else None,
@@ -331,5 +344,5 @@ def _native_transform(spec: ImageSpec) -> _image.Transform:
         crop=spec.crop,
         filter=spec.resample,
         half_to_even=spec.crop_rounding == "even",
-        fast_decode=spec.fast_decode,
+        fast_decode=spec.fast_decode is True,
     )
