@@ -14,6 +14,7 @@ from conformance import (
     FLOOR_ULPS,
     Case,
     Subject,
+    Vectors,
     allowed_error,
     equal,
     every_output,
@@ -26,6 +27,7 @@ from conformance import (
 )
 
 from coldpress import _library, models, ops
+from coldpress.engine.exactness import exact_libraries
 from coldpress.errors import ModelError
 from coldpress.layers import STORED
 from coldpress.models import loading
@@ -82,9 +84,32 @@ def test_references_agree_with_the_kernels(subject: Subject) -> None:
 def test_cuda_is_within_k_too(subject: Subject) -> None:
     backbone = models.load(subject.directory, modality=subject.case.modality).backbone.to("cuda")
     backbone.prepare()
-    vectors = {name: v.cpu() for name, v in backbone(to_cuda(subject.batch), subject.outputs).items()}
+    with exact_libraries():
+        vectors = {name: v.cpu() for name, v in backbone(to_cuda(subject.batch), subject.outputs).items()}
     for output in subject.outputs:
         assert largest_error(vectors, subject.exact, output.name) <= allowed_error(subject, output.name), output.name
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_sixteen_bits_on_cuda_are_within_k_too(subject: Subject, precision: str) -> None:
+    if precision not in subject.loaded.backbone.precisions:
+        pytest.skip(f"no {precision}")
+    framework = upstream_vectors(subject, copy.deepcopy(subject.upstream).to(STORED[precision]))
+    backbone = models.load(subject.directory, modality=subject.case.modality).backbone.to("cuda")
+    backbone.prepare(precision)
+    with exact_libraries():
+        vectors = {name: v.cpu() for name, v in backbone(to_cuda(subject.batch), subject.outputs).items()}
+    assert_as_close_as(vectors, framework, subject, STORED[precision])
+
+
+def assert_as_close_as(vectors: Vectors, framework: Vectors, subject: Subject, dtype: torch.dtype) -> None:
+    """Check the errors of ours against k times upstream's own in a dtype."""
+    for output in subject.outputs:
+        assert vectors[output.name].dtype == torch.float32
+        error, theirs = (largest_error(v, subject.exact, output.name) for v in (vectors, framework))
+        floor = FLOOR_ULPS * torch.finfo(dtype).eps * float(subject.exact[output.name].abs().max())
+        assert error <= max(subject.case.k * theirs, floor), f"{output.name}: {error:.3g} against {theirs:.3g}"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -97,11 +122,7 @@ def test_sixteen_bits_are_within_k_of_the_frameworks_own(subject: Subject, preci
     backbone = subject.load(precision).backbone
     with ops.ReferenceMode():
         vectors = backbone(subject.batch, subject.outputs)
-    for output in subject.outputs:
-        assert vectors[output.name].dtype == torch.float32
-        error, theirs = (largest_error(v, subject.exact, output.name) for v in (vectors, framework))
-        floor = FLOOR_ULPS * torch.finfo(dtype).eps * float(subject.exact[output.name].abs().max())
-        assert error <= max(subject.case.k * theirs, floor), f"{output.name}: {error:.3g} against {theirs:.3g}"
+    assert_as_close_as(vectors, framework, subject, dtype)
 
 
 @pytest.mark.parametrize("level", _library.isa_levels())

@@ -13,8 +13,8 @@ from coldpress.ops.residual_norm import encode
 STORED = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
 """How weights and tokens are stored in the modes of GPUs; sums are in float32 all the same."""
 
-ALIGNED = 16
-"""What both sides of a weight in float8 are multiples of; others stay in 16 bits."""
+ALIGNED, WIDEST = 16, 8192
+"""What both sides of a weight in float8 are multiples of, and how long a row is at most; others stay in 16 bits."""
 
 
 class Linear(nn.Module):
@@ -63,7 +63,8 @@ class Linear(nn.Module):
         """Pack the weight for the device that it lies on and for one arithmetic."""
         if precision in STORED:
             if not self.sensitive and self.codes is None:
-                if precision == "fp8" and not any(side % ALIGNED for side in self.weight.shape):
+                sides = self.weight.shape
+                if precision == "fp8" and not any(side % ALIGNED for side in sides) and sides[1] <= WIDEST:
                     self.codes, self.steps = encode(self.weight.float())
                     self.weight = nn.Parameter(torch.empty(0), requires_grad=False)
                 self.store(STORED[precision])
