@@ -15,7 +15,7 @@ device=${DEVICE:-cuda}
 smoke=${SMOKE:+--smoke}
 deadline=$((SECONDS + ${BUDGET_S:-540}))
 build=${BUILD:-$(mktemp -d)}
-export PYTHONPATH=$root/python:$root/benchmarks PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=true
+export PATH=$PATH:/usr/local/cuda/bin PYTHONPATH=$root/python:$root/benchmarks PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=true
 [ "$device" = cuda ] && export COLDPRESS_REQUIRE_CUDA=1
 declare -A verdict
 
