@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 from coldpress.data import Source
 from coldpress.engine.assemble import Assembler, cut_results
@@ -33,6 +34,8 @@ from coldpress.preprocess import Preprocessor
 from coldpress.store import StoreWriter
 from coldpress.store.digests import as_stored
 from coldpress.types import Item, KnownInput, Results
+
+_Chunk = tuple[list[Item], list[Prepared] | Delivery]
 
 
 @dataclass(slots=True)
@@ -111,8 +114,7 @@ class Run:
         chunks = Timed(chunk_items(self.todo, self.chunk_size, self.written, self.writer.shard_rows))
         prepared = Timed(ordered_map(self._prepare, chunks, self.threads))
         with closing(prepared), self.background:
-            group = group_size(self.preprocess.modality, self.compute.device.type)
-            for items, inputs in grouped(prepared, group, self.writer.shard_rows):
+            for items, inputs in self._grouped(prepared):
                 self.interrupted = self.step(items, inputs)
                 if self.interrupted:
                     break
@@ -123,6 +125,14 @@ class Run:
             preparing = {name: preparing[name] + self.crew_seconds[name] for name in preparing}
             self.seconds |= {"compute": self.crew_seconds["compute"], "wait_input": 0.0}
         return self.summary(chunks.seconds, preparing)
+
+    def _grouped(self, prepared: Iterable[_Chunk]) -> Iterable[_Chunk]:
+        """Chunks as the device wants them; those that a crew has computed stay as they are."""
+        size = group_size(self.preprocess.modality, self.compute.device.type)
+        if size == 1 or self.options.crew is not None:
+            return prepared
+        whole = cast(Iterable[tuple[list[Item], list[Prepared]]], prepared)
+        return grouped(whole, size, self.writer.shard_rows)
 
     def step(self, items: Sequence[Item], inputs: Sequence[Prepared] | Delivery) -> bool:
         """Compute a chunk, unless that was delivered, and queue it for the store; True if the run is to end there."""
