@@ -7,7 +7,7 @@ import pytest
 from image_reference import FILTERS, PILLOW_MAJOR, encode, encode_as, expected_pixels, picture, spec_of
 from PIL import Image
 
-from coldpress.preprocess.image import ImagePreprocessor, _image, _native_transform
+from coldpress.preprocess.image import ImagePreprocessor, _image, native_transform
 from coldpress.types import Failed
 
 pytestmark = [
@@ -39,7 +39,7 @@ def level(request):
 
 def load(files, spec):
     """Pixels of the native path alone: a file that it declines fails the test."""
-    (pixels,), declined, _ = _image.load_jpegs(files, [_native_transform(spec)], threads=2, max_pixels=10**8)
+    (pixels,), declined, _ = _image.load_jpegs(files, [native_transform(spec)], threads=2, max_pixels=10**8)
     assert set(declined) <= {""}
     return pixels
 
@@ -77,7 +77,7 @@ def test_every_level_gives_the_bytes_of_the_portable_kernels_and_of_pillow(level
         source = noise.crop((0, 0, width, height))
         for target in [(height, 13), (19, width), (height, 2 * width + 1), (50, 7), (7, 50), (33, 33)]:
             spec = spec_of(("exact", *target), None, resample)
-            transform = _native_transform(spec)
+            transform = native_transform(spec)
             got = _image.resize(np.array(source), transform)
             np.testing.assert_array_equal(got, expected_pixels(source, spec), err_msg=f"{source.size} to {target}")
             _image.set_isa("scalar")
@@ -91,7 +91,7 @@ def test_every_level_narrows_and_shortens_to_every_tail(level, width):
     for target in [(width, 140), (70, width), (width, width), (40, width), (width, 40)]:
         for crop in (None, (width, 11), (11, width)):
             spec = spec_of(("exact", *target), crop)
-            got = _image.resize(np.array(source), _native_transform(spec))
+            got = _image.resize(np.array(source), native_transform(spec))
             np.testing.assert_array_equal(got, expected_pixels(source, spec), err_msg=f"{target} {crop}")
 
 
