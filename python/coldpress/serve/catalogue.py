@@ -66,6 +66,8 @@ class Catalogue:
         self.columns = tuple(name for name in index.columns if name not in HIDDEN)
         self.map = drawn if drawn is not None and drawn.fingerprint == index.fingerprint.digest else None
         self.choices = self._offered()
+        # Read now: the files are gone when the index is replaced on disk, while requests under way still ask for them.
+        index.metadata([], [name for name in index.columns if name in self.columns or name == "source"])
         self._thumbnail = lru_cache(_CACHED)(self._draw)
 
     @property
