@@ -35,7 +35,7 @@ part() {
 
 compile() {
   set -e
-  cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE="$(command -v "$python")" \
+  cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DCOLDPRESS_CUDA=ON -DPython_EXECUTABLE="$(command -v "$python")" \
     -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)"
   cmake --build "$build" -j "$(nproc)"
   cp "$build"/_ops.so "$build"/_image*.so "$root/python/coldpress/"
