@@ -51,6 +51,8 @@ def test_the_same_bytes_and_counts(photo_extractor, photos: Path, tmp_path: Path
     counts = ("inputs", "rows", "failed", "duplicates", "processed", "computed", "precision", "certificate")
     assert [getattr(shared, name) for name in counts] == [getattr(alone, name) for name in counts]
     assert (alone.processes, shared.processes) == (1, 2)
+    assert shared.stages.keys() == alone.stages.keys()
+    assert min(shared.stages[name] for name in ("read", "decode", "compute")) > 0
     assert children() == []
 
 

@@ -65,12 +65,11 @@ class Worker:
     def __init__(self, preprocess: Preprocessor, compute: Computer) -> None:
         self._preprocess, self._compute = preprocess, compute
         self._lock = threading.Lock()
+        self._told = dict(preprocess.seconds)
 
     def __call__(self, items: Sequence[Item], known: KnownHashes) -> Delivery:
         """The delivery of a chunk."""
-        begin = time.perf_counter()
         inputs = prepare_items(self._preprocess, items, known)
-        prepared = time.perf_counter()
         good = {one.content_hash: one for one in reversed(inputs) if not isinstance(one, Failed | KnownInput)}
         hashes = list(reversed(good))
         if self._preprocess.modality == "text" and hashes:  # a tokenizer does not ask, it has metadata to find out
@@ -78,6 +77,12 @@ class Worker:
         with self._lock:
             started = time.perf_counter()
             vectors = self._compute([good[digest] for digest in hashes])
-            ended = time.perf_counter()
+            spent = {"compute": time.perf_counter() - started, **self._prepared_s()}
         light = [replace(one, pixels=_NO_PIXELS) if isinstance(one, ImageInput) else one for one in inputs]
-        return Delivery(light, hashes, vectors, {"prepare": prepared - begin, "compute": ended - started})
+        return Delivery(light, hashes, vectors, spent)
+
+    def _prepared_s(self) -> dict[str, float]:
+        """Busy seconds of each step that no delivery has told of yet, whichever chunk they went into."""
+        now, before = dict(self._preprocess.seconds), self._told
+        self._told = now
+        return {name: seconds - before[name] for name, seconds in now.items()}
