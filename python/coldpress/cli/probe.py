@@ -96,7 +96,9 @@ def probe(
     task: Annotated[
         Task,
         typer.Option(
-            help="Classes, numbers, or several labels an item. auto: as they look.", rich_help_panel="Training"
+            metavar="TASK",
+            help="classify (classes), regress (numbers), multilabel (several an item), or auto: as the labels look.",
+            rich_help_panel="Training",
         ),
     ] = Task.AUTO,
     separator: Annotated[
@@ -106,7 +108,9 @@ def probe(
     head: Annotated[
         list[HeadKind] | None,
         typer.Option(
-            help="Kind of head; of several the best in cross-validation. [dim]Default: logistic; for numbers ridge.[/]",
+            metavar="KIND",
+            help="logistic, ridge, lda, centroid or knn; of several the best in cross-validation. "
+            "[dim]Default: logistic; for numbers ridge.[/]",
             rich_help_panel="Training",
         ),
     ] = None,
