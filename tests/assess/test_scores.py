@@ -14,7 +14,6 @@ from coldpress.assess.judge import turned
 from coldpress.assess.moments import ClassMoments
 from coldpress.assess.scores import h_score, log_evidence, nleep
 from coldpress.assess.scores import ledoit_wolf as shrinkage_of
-from coldpress.probes import features as features_module
 from coldpress.probes.features import Features
 
 
@@ -81,7 +80,7 @@ def test_logme_is_the_highest_evidence_that_a_search_finds(rows, dim, monkeypatc
 def test_blocks_do_not_matter(monkeypatch):
     X, labels = drawn(5, 700, 30, 4, 0.4)
     whole = moments(X, labels)
-    monkeypatch.setattr(features_module, "BLOCK_BYTES", 4 * 30 * 64)
+    monkeypatch.setattr("coldpress.store.blocks.BLOCK_BYTES", 4 * 30 * 64)
     parts = moments(X, labels)
     for score in (log_evidence, h_score, lambda found: h_score(found, None)):
         assert score(parts) == pytest.approx(score(whole), abs=1e-7)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from coldpress.assess.similarity import cka, hsic
-from coldpress.probes import features as features_module
 from coldpress.probes.features import Features
 
 
@@ -40,5 +39,5 @@ def test_it_is_the_unbiased_hsic_of_the_whole_matrices(monkeypatch):
     whole = (one @ K @ one) * (one @ L @ one) / ((n - 1) * (n - 2))
     expected = (np.trace(K @ L) + whole - 2 / (n - 2) * one @ K @ L @ one) / (n * (n - 3))
     assert hsic(of(X), of(Y)) == pytest.approx(expected, rel=1e-5)
-    monkeypatch.setattr(features_module, "BLOCK_BYTES", 4 * 9 * 7)
+    monkeypatch.setattr("coldpress.store.blocks.BLOCK_BYTES", 4 * 9 * 7)
     assert hsic(of(X), of(Y)) == pytest.approx(expected, rel=1e-5)

@@ -12,7 +12,7 @@ from judge import brute_force
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
 from coldpress.index import VectorIndex
-from coldpress.index.vectors import block_rows
+from coldpress.store.blocks import block_rows
 from coldpress.types import Fingerprint
 
 
@@ -52,7 +52,7 @@ def test_rows_of_equal_score_come_in_the_order_of_the_store(make_store):
 def test_blocks_join_without_seam(make_store, monkeypatch):
     vectors = np.random.default_rng(0).normal(size=(1000, 16)).astype(np.float16)
     whole = VectorIndex.build(make_store(vectors)).search(vectors[:50], 5)
-    monkeypatch.setattr("coldpress.index.vectors.BLOCK_BYTES", 64 * 7)
+    monkeypatch.setattr("coldpress.store.blocks.BLOCK_BYTES", 64 * 7)
     assert block_rows(16) == 7
     parts = VectorIndex.build(make_store(vectors)).search(vectors[:50], 5)
     np.testing.assert_array_equal(parts[1], whole[1])

@@ -77,7 +77,7 @@ def test_nearest_neighbours_stay_in_the_file_and_are_scikit_learns(tmp_path, mak
 def test_a_store_is_predicted_block_by_block_and_its_space_checked(trained, make_store, sample, monkeypatch):
     X, _ = sample(100, seed=5)
     whole = trained.predict_proba(X)
-    monkeypatch.setattr("coldpress.probes.features.BLOCK_BYTES", 7 * 4 * 12)
+    monkeypatch.setattr("coldpress.store.blocks.BLOCK_BYTES", 7 * 4 * 12)
     np.testing.assert_allclose(trained.predict_proba(make_store(X)), whole, atol=1e-12)
     np.testing.assert_array_equal(trained.predict(make_store(X)), trained.predict(X))
     with pytest.raises(FingerprintMismatch, match="weights: abc != other"):

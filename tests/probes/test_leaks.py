@@ -58,7 +58,7 @@ def test_blocks_and_draws_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(300, 16)).astype(np.float32), rng.normal(size=(40, 16)).astype(np.float32)
     test[7] = train[123] * 1.01
-    monkeypatch.setattr("coldpress.probes.features.BLOCK_BYTES", 64 * 50)
+    monkeypatch.setattr("coldpress.store.blocks.BLOCK_BYTES", 64 * 50)
     found = near_duplicates(features(train), features(test), near=0.99)
     assert (found.compared, found.test.tolist(), found.train.tolist()) == (40, [7], [123])
     monkeypatch.setattr("coldpress.probes.leaks.MOST_PRODUCTS", 300 * 16 * 10)

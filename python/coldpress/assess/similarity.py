@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coldpress.probes.features import Features, block_rows
+from coldpress.probes.features import Features
+from coldpress.store.blocks import block_rows
 
 
 def cka(sources: Sequence[Features]) -> tuple[tuple[float, ...], ...]:

@@ -175,6 +175,22 @@ Workers = Annotated[
     ),
 ]
 
+Stores = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="STORE",
+        help="Written by coldpress embed. Several of the same items are compared.",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN|FILE",
+        help="Metadata column, or a .csv, .jsonl or .parquet file with key and label.",
+        show_default=False,
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(

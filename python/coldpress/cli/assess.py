@@ -14,22 +14,8 @@ from coldpress.cli._progress import steps
 
 
 def assess(
-    stores: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="STORE...",
-            help="Written by coldpress embed. Several of the same items are compared.",
-            show_default=False,
-        ),
-    ],
-    labels: Annotated[
-        str,
-        typer.Option(
-            metavar="COLUMN|FILE",
-            help="Metadata column, or a .csv, .jsonl or .parquet file with key and label.",
-            show_default=False,
-        ),
-    ],
+    stores: options.Stores,
+    labels: options.Labels,
     output: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Output of the stores; may be repeated. [dim]Default: all.[/]"),

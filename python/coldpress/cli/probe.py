@@ -36,22 +36,8 @@ class HeadKind(str, Enum):
 
 
 def probe(
-    stores: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="STORE",
-            help="Written by coldpress embed. Several of the same items are compared.",
-            show_default=False,
-        ),
-    ],
-    labels: Annotated[
-        str,
-        typer.Option(
-            metavar="COLUMN|FILE",
-            help="Metadata column, or a .csv, .jsonl or .parquet file with key and label.",
-            show_default=False,
-        ),
-    ],
+    stores: options.Stores,
+    labels: options.Labels,
     out: Annotated[
         Path,
         typer.Option(metavar="HEAD", help="Directory of the head.", parser=options.local_path, show_default=False),

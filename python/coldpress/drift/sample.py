@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from coldpress.drift.moments import Moments, MomentSums
 from coldpress.errors import ColdpressError
-from coldpress.probes.features import block_rows, checked
+from coldpress.probes.features import checked
+from coldpress.store.blocks import block_rows
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore

@@ -18,7 +18,8 @@ from coldpress.index.recall import NEIGHBOURS, ExactNeighbours, cautious_mean, n
 from coldpress.index.searching import Allowed, most_effort, nearest
 from coldpress.index.signs import SignIndex, empty_signs
 from coldpress.index.tuning import CANDIDATE_COST, K_FACTORS, Setting, tune
-from coldpress.index.vectors import Floats, Metric, Rows, block_rows, prepared_blocks, prepared_rows
+from coldpress.index.vectors import Floats, Metric, Rows, prepared_blocks, prepared_rows
+from coldpress.store.blocks import block_rows
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from coldpress.index.rows import joined, rows_of_store, rows_of_table, rows_with
 from coldpress.index.saving import in_memory
 from coldpress.index.signs import SignIndex, empty_signs
 from coldpress.index.space import space_of
-from coldpress.index.vectors import Rows, block_rows, prepare, prepared_blocks
+from coldpress.index.vectors import Rows, prepare, prepared_blocks
+from coldpress.store.blocks import block_rows
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore

@@ -16,7 +16,8 @@ from coldpress.index.recall import NEIGHBOURS, ExactNeighbours, RecallCertificat
 from coldpress.index.searching import TIE_SLACK, Allowed, nearest
 from coldpress.index.signs import SignIndex
 from coldpress.index.tuning import Setting
-from coldpress.index.vectors import Floats, Rows, block_rows
+from coldpress.index.vectors import Floats, Rows
+from coldpress.store.blocks import block_rows
 
 LATENCY_QUERIES = 200
 QUERIES_AFTER_CHANGES = 200

@@ -14,7 +14,8 @@ from math import isqrt
 from typing import Literal, cast
 
 from coldpress.errors import ColdpressError
-from coldpress.index.vectors import BLOCK_BYTES, Metric
+from coldpress.index.vectors import Metric
+from coldpress.store.blocks import BLOCK_BYTES
 
 Kind = Literal["exact", "hnsw", "ivf", "binary", "factory"]
 

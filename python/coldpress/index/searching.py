@@ -13,7 +13,8 @@ from coldpress.index._faiss import innermost, search_parameters
 from coldpress.index.plan import EXACT_BELOW
 from coldpress.index.signs import SignIndex
 from coldpress.index.tuning import Setting
-from coldpress.index.vectors import Floats, Rows, block_rows
+from coldpress.index.vectors import Floats, Rows
+from coldpress.store.blocks import block_rows
 
 CONFIRMED_BELOW = 0.9
 """Where fewer of the rows may be found, an answer is tested by working harder: those rows may lie anywhere."""

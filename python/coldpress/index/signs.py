@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from coldpress.index.vectors import Floats, Rows, block_rows
+from coldpress.index.vectors import Floats, Rows
+from coldpress.store.blocks import block_rows
 from coldpress.store.encoding import decode, encode
 
 CANDIDATES = 8

@@ -12,17 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from coldpress.errors import ColdpressError
+from coldpress.store.blocks import block_rows
 
 Metric = Literal["cosine", "dot"]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
-
-BLOCK_BYTES = 32 << 20  # of float32 per block: large enough for GEMM, small beside the 512 MB that a run may take
-
-
-def block_rows(dim: int) -> int:
-    """Rows of width `dim` in one block."""
-    return max(1, BLOCK_BYTES // (4 * dim))
 
 
 def prepare(vectors: npt.ArrayLike, metric: Metric, name: Callable[[int], str]) -> Floats:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coldpress.errors import ColdpressError
+from coldpress.store.blocks import block_rows
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
@@ -17,14 +18,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", np.float32, np.float64)
 Array = npt.NDArray[Any]
 
-BLOCK_BYTES = 32 << 20  # of float32 per block
 HELD_BYTES = 512 << 20
 """As stored: so much is read once and kept where it is used several times."""
-
-
-def block_rows(dim: int) -> int:
-    """Rows of width `dim` in one block."""
-    return max(1, BLOCK_BYTES // (4 * dim))
 
 
 def checked(vectors: npt.ArrayLike, dtype: type[F], name: Callable[[int], str]) -> npt.NDArray[F]:
@@ -91,7 +86,7 @@ class Features:
         return x
 
     def blocks(self) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """All of them, in blocks of `BLOCK_BYTES`."""
+        """All of them, in blocks of 32 MiB."""
         step = block_rows(self.dim)
         for start in range(0, len(self.rows), step):
             part = slice(start, start + step)

@@ -15,9 +15,10 @@ from coldpress.errors import ColdpressError, FingerprintMismatch
 from coldpress.probes import heads
 from coldpress.probes.calibrate import sigmoid, softmax
 from coldpress.probes.evaluate import Label
-from coldpress.probes.features import block_rows, checked
+from coldpress.probes.features import checked
 from coldpress.probes.head_files import damaged, read_head, write_head
 from coldpress.probes.label_values import Task
+from coldpress.store.blocks import block_rows
 from coldpress.store.projection import Projection
 from coldpress.types import Fingerprint
 
