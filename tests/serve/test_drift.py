@@ -54,7 +54,7 @@ def ask(watch: DriftWatch, count: int, seed: int, shift: float = 0.0) -> None:
 
 def test_the_first_queries_are_what_later_ones_are_compared_with(watch: DriftWatch) -> None:
     assert watch.describe()["state"] == "learning"
-    ask(watch, 3, 0)
+    ask(watch, 3, 20)
     found = watch.describe()
     assert (found["state"], found["windows"], found["alarms"], found["alarm"]) == ("watching", 2, 0, False)
     assert found["reference"] == "the first 200 queries"
@@ -80,7 +80,7 @@ def test_a_request_never_waits_and_counts_for_little() -> None:
 
 def test_what_breaks_a_window_does_not_break_the_watch(watch: DriftWatch, caplog: pytest.LogCaptureFixture) -> None:
     watch.offer(np.zeros((2, 7), np.float32))
-    ask(watch, 2, 0)
+    ask(watch, 2, 20)
     assert watch.describe()["windows"] == 1
     assert "a window was lost" in caplog.text
 
