@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def writing(path: Path, rows: int) -> Row:
         path, fingerprint=Fingerprint({"w": "0"}), dims={"pooled": DIM}, dtype="float16", **more
     ) as opened:
         for chunk in chunks(rows):
-            spent += cpu(lambda chunk=chunk: opened.write(chunk))[0]  # type: ignore[misc]
+            spent += cpu(partial(opened.write, chunk))[0]
         spent += cpu(opened.finish)[0]
     store = EmbeddingStore(path)
     resuming, _ = cpu(lambda: KnownRows(store.root, store.manifest))
@@ -99,8 +100,8 @@ def deduplicating(scratch: Path, rows: int) -> Row:
     for first in range(0, rows, LOOKUP):
         digests = hexadecimal(min(LOOKUP, rows - first))
         if rows - first <= 20 * LOOKUP:
-            asked += cpu(lambda digests=digests: index.find(digests))[0]  # type: ignore[misc]
-        spent += cpu(lambda digests=digests, first=first: index.add(digests, range(first, first + len(digests))))[0]  # type: ignore[misc]
+            asked += cpu(partial(index.find, digests))[0]
+        spent += cpu(partial(index.add, digests, range(first, first + len(digests))))[0]
     return {
         "rows": rows,
         "add_us": 1e6 * spent / rows,
@@ -124,8 +125,7 @@ def coordinating(extractor: Any, scratch: Path, counts: tuple[int, int]) -> Row:
     for count in counts:
         texts = ((f"texts/{i:011d}", f"text number {i} of many, with some more words behind it") for i in range(count))
         source = MemorySource(texts, "text")
-        run = lambda count=count, source=source: embed(source, extractor, scratch / str(count), devices=["cpu"])  # noqa: E731
-        spent.append(cpu(run)[0])
+        spent.append(cpu(partial(embed, source, extractor, scratch / str(count), devices=["cpu"]))[0])
     each = (spent[1] - spent[0]) / (counts[1] - counts[0])
     return {"items": counts[1], "coordinate_us": 1e6 * each, "items_per_s": 1 / each}
 

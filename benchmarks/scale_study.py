@@ -296,7 +296,7 @@ def main() -> None:
     for name, filled in tables(found, cost, more).items():
         place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         assert place.search(text), f"no place for {name}"
-        text = place.sub(lambda match, filled=filled: f"{match[1]}{filled}\n{match[2]}", text)  # type: ignore[misc]
+        text = place.sub(lambda match, filled=filled: f"{match[1]}{filled}\n{match[2]}", text)
     DOCUMENT.write_text(text, encoding="utf-8")
 
 
