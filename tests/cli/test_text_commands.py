@@ -99,6 +99,24 @@ def test_an_index_is_planned_and_updated(cli: Cli, store: Path, embedding: list[
     assert "preprocessing.prompt: '' != 'query: '" in done.err
 
 
+def test_several_stores_become_one_index(cli: Cli, embedding: list[str], tmp_path: Path) -> None:
+    lines = [json.dumps({"key": f"new {i}", "text": f"how to bake bread, page {i}"}) for i in range(20)]
+    (tmp_path / "new.jsonl").write_text("\n".join(lines), "utf-8")
+    store, more, out = tmp_path / "store", tmp_path / "new.store", ("--out", tmp_path / "index")
+    assert cli(*embedding, "--precision", "fp32", "--out", store).code == 0
+    more_texts = ("embed", tmp_path / "new.jsonl", *embedding[2:6], "--precision", "fp32")
+    assert cli(*more_texts, "--out", more).code == 0
+    assert cli("index", store, more, *out, "--kind", "ivf", "--processes", 2, "--json").json["rows"] == 120
+    found = cli("search", tmp_path / "index", "--text", "baking a loaf", "-k", 3, "--json").json["hits"]
+    assert all(hit["key"].startswith("new ") for hit in found)
+    assert cli("index", store, more, *out, "--json").json["kind"] == "exact"
+    assert cli("index", store, more, *out, "--update", "--json").json["rows"] == 120
+    assert cli("index", store, more, *out, "--map").code == 2
+    done = cli("index", more, more, *out)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "20 keys are in more than one row of the stores" in done.err
+
+
 def test_search_by_text_finds_the_meaning(cli: Cli, index: Path, store: Path) -> None:
     found = cli("search", index, "--text", "compose an electronic letter", "-k", 3, "--store", store, "--json").json
     assert [hit["rank"] for hit in found["hits"]] == [1, 2, 3]

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pytest
 
 from coldpress import Columns, Extractor
-from coldpress.distributed import embed
+from coldpress.distributed import build_index, embed
 from coldpress.distributed.cluster import Member
 from coldpress.errors import ColdpressError
+from coldpress.index import VectorIndex
+from coldpress.store import EmbeddingStore
 
 ray = pytest.importorskip("ray")
 
@@ -73,6 +75,16 @@ def test_the_same_bytes_and_again_after_a_kill(photo_extractor, photos: Path, tm
     embed(photos, photo_extractor, tmp_path / "killed", ray="auto", shard_rows=80, on_progress=kill_one)
     assert killed
     assert snapshot(tmp_path / "killed") == snapshot(tmp_path / "alone")
+
+
+def test_actors_build_the_index_that_one_process_builds(photo_extractor, photos: Path, tmp_path: Path):
+    photo_extractor.run(tmp_path / "store", photos, shard_rows=80)
+    store = EmbeddingStore(tmp_path / "store")
+    alone = VectorIndex.build(store, kind="ivf", threads=1)
+    shared = build_index(store, ray="auto", kind="ivf", part_rows=100)
+    for ours, theirs in zip(shared.search(store.embeddings[:50]), alone.search(store.embeddings[:50]), strict=True):
+        assert ours.tolist() == theirs.tolist()
+    assert list(shared.keys) == list(store.keys)
 
 
 def test_a_ray_dataset(minilm: Path, tmp_path: Path, snapshot: Snapshot):

@@ -17,7 +17,7 @@ from coldpress.store.digests import DigestIndex, KeyLog, hash_strings
 @pytest.fixture(autouse=True)
 def _small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digests, "_RECENT", 8)
-    monkeypatch.setattr(digests, "_LARGEST_RUN", 64)
+    monkeypatch.setattr(digests, "_PIECE", 16)
 
 
 # Few different halves, so that ties of the first 64 bits and repetitions are frequent.

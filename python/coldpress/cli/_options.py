@@ -77,6 +77,12 @@ StorePath = Annotated[
     typer.Argument(metavar="STORE", help="Written by coldpress embed: a directory or a URL.", show_default=False),
 ]
 """Never a Path: that would make one slash of the two in a URL."""
+StorePaths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="STORE", help="Written by coldpress embed: directories or URLs of one space.", show_default=False
+    ),
+]
 TextColumn = Annotated[
     str | None,
     typer.Option(

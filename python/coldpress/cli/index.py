@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -19,7 +20,7 @@ from coldpress.cli._format import count, directory_size, duration, facts, size
 from coldpress.cli._progress import steps
 
 if TYPE_CHECKING:
-    from coldpress import EmbeddingStore
+    from coldpress import EmbeddingStore, VectorIndex
     from coldpress.index import IndexPlan, RecallCertificate
 
 
@@ -43,7 +44,7 @@ class Metric(str, Enum):
 
 
 def index(
-    store: options.StorePath,
+    stores: options.StorePaths,
     out: Annotated[
         Path,
         typer.Option(metavar="INDEX", help="Directory of the index.", parser=options.local_path, show_default=False),
@@ -77,9 +78,16 @@ def index(
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be built and what it takes, and stop.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="For the clustering and the recall measurement.")] = 0,
+    processes: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Add the rows in so many processes: inverted lists alone.")
+    ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Add them on a Ray cluster, as of coldpress embed.", show_default=False),
+    ] = None,
     threads: options.Threads = None,
 ) -> Result:
-    """Build a FAISS index of a store and measure its recall.
+    """Build a FAISS index of a store, or of several of one space, and measure its recall.
 
     The memory it takes is forecast first: what does not fit is refused. The search is tuned to the recall on vectors
     held out from the store, and the certificate says what was reached. A store of signs (embed --dtype binary) no
@@ -88,28 +96,35 @@ def index(
     """
     from coldpress import EmbeddingStore, VectorIndex
     from coldpress.embedding_map import draw_map
+    from coldpress.index.joined import JoinedStore
 
     started = time.perf_counter()
-    opened = EmbeddingStore(store)
-    if not opened.complete:
-        terminal.complain(f"warning: {store} is incomplete: only its {count(len(opened), 'row')} so far are indexed")
+    opened = [EmbeddingStore(store) for store in stores]
+    for store in opened:
+        if not store.complete:
+            rows = count(len(store), "row")
+            terminal.complain(f"warning: {store.path} is incomplete: only its {rows} so far are indexed")
     how: dict[str, Any] = {"kind": kind.value, "metric": metric.value, "factory": factory, "output": output}
     how["memory"] = None if memory is None else options.memory_of(memory)
     if plan:
-        return _forecast(VectorIndex.forecast(opened, **how))
+        return _forecast(VectorIndex.forecast(JoinedStore(opened), **how))
+    if draw and len(opened) > 1:
+        raise typer.BadParameter("--map lays out one store: leave it out")
     if update and (how | {"recall": recall} != AS_IT_IS):
         raise typer.BadParameter("--update keeps what the index is: leave out --kind, --recall, --metric and the like")
-    with steps(f"Indexing {store}") as say:
+    with steps(f"Indexing {', '.join(stores)}") as say:
         if update:
             built = VectorIndex.open(out)
-            built.upsert(opened, threads=threads)
+            for store in opened:
+                built.upsert(store, threads=threads)
         else:
-            built = VectorIndex.build(opened, recall=recall, threads=threads, seed=seed, progress=say, **how)
+            how |= {"recall": recall, "threads": threads, "seed": seed, "progress": say}
+            built = _build(opened, processes, ray, how)
         say("saving")
         built.save(out)
         if draw:
             say("drawing the map")
-            draw_map(opened, output, seed=seed).save(out)
+            draw_map(opened[0], output, seed=seed).save(out)
     seconds, num_bytes = time.perf_counter() - started, directory_size(out)
     data = {
         "index": str(out),
@@ -132,9 +147,20 @@ def index(
         console.print(facts(index_facts(built.kind, built.metric, built.certificate) | {"size": size(num_bytes)}))
         if built.advice:
             console.print(f"[yellow]{built.advice}[/]", soft_wrap=True)
-        console.print(f"\n[dim]Next:[/] coldpress search {out} {_query(opened)} --store {store}", soft_wrap=True)
+        console.print(f"\n[dim]Next:[/] coldpress search {out} {_query(opened[0])} --store {stores[0]}", soft_wrap=True)
 
     return Result(data, render)
+
+
+def _build(stores: Sequence[EmbeddingStore], processes: int, ray: str | None, how: Mapping[str, Any]) -> VectorIndex:
+    if ray is None and processes == 1:
+        from coldpress import VectorIndex
+        from coldpress.index.joined import JoinedStore
+
+        return VectorIndex.build(stores[0] if len(stores) == 1 else JoinedStore(stores), **how)
+    from coldpress.distributed import build_index  # half a second of torch
+
+    return build_index(stores, workers=processes if ray is None or processes > 1 else None, ray=ray, **how)
 
 
 def _forecast(plan: IndexPlan) -> Result:
@@ -192,5 +218,6 @@ COMMAND = Command(
         "coldpress index passages.store --out passages.index --recall 0.99 --memory 4GB",
         "coldpress index new-passages.store --out passages.index --update",
         "coldpress index photos.store --out photos.index --map",
+        "coldpress index 2024.store 2025.store --out photos.index --processes 8",
     ),
 )

@@ -14,11 +14,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from coldpress.distributed.worker import open_worker, pack, sendable
-from coldpress.engine import Delivery
+from coldpress.distributed.worker import name_of, open_worker, sendable
 from coldpress.errors import ColdpressError, MissingExtra
-from coldpress.extractor import Extractor
-from coldpress.types import Item, KnownHashes
+from coldpress.types import KnownHashes
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +33,8 @@ class RayCrew:
 
     Parameters
     ----------
-    extractor : as settled for the run; every actor loads its model, from the same path or hub id.
+    payload : of `pack`, what makes the worker of every actor.
+    device : kind of device of each, ``cpu`` or ``cuda``.
     address : of the cluster; ``auto`` for the one that Ray finds, else a new one on this machine.
     count : how many; None for as many as the cluster has room for.
     threads : CPU threads of each.
@@ -51,9 +50,10 @@ class RayCrew:
 
     def __init__(
         self,
-        extractor: Extractor,
+        payload: bytes,
         address: str,
         *,
+        device: str = "cpu",
         count: int | None = None,
         threads: int = 1,
         resources: Mapping[str, Any] | None = None,
@@ -61,7 +61,6 @@ class RayCrew:
         spared_cpus: int = 0,
     ) -> None:
         self._ray = _import_ray()
-        payload, device = pack(extractor), extractor.device.type
         self._owns_cluster = _connect(self._ray, address)
         try:
             needs = {"num_cpus": threads, "num_gpus": int(device == "cuda"), **(resources or {})}
@@ -78,7 +77,7 @@ class RayCrew:
         for member in self._members * slots:
             self._idle.put(member)
 
-    def __call__(self, items: Sequence[Item], known: KnownHashes) -> Delivery:
+    def __call__(self, chunk: Any, known: KnownHashes) -> Any:
         """Have whoever is free do a chunk, and somebody else if that one is lost."""
         for _ in range(ATTEMPTS):
             try:
@@ -86,7 +85,7 @@ class RayCrew:
             except queue.Empty:
                 break
             try:
-                delivery = self._ask(member, items, known)
+                delivery = self._ask(member, chunk, known)
             except self._ray.exceptions.RayError as error:
                 logger.warning("an actor was lost (%s): its chunk is done by another", type(error).__name__)
                 threading.Thread(target=self._await, args=(member,), daemon=True).start()
@@ -97,8 +96,8 @@ class RayCrew:
             self._idle.put(member)
             return delivery
         raise ColdpressError(
-            f"the actors that were given the inputs from '{items[0].key}' to '{items[-1].key}' were lost, and no other "
-            "did them; committed shards are intact: look at the memory of the nodes, then run the same command again"
+            f"the actors that were given {name_of(chunk)} were lost, and no other did them; committed shards are "
+            "intact: look at the memory of the nodes, then run the same command again"
         )
 
     def __enter__(self) -> RayCrew:
@@ -111,17 +110,16 @@ class RayCrew:
             self._ray.kill(member)
         self._leave()
 
-    def _ask(self, member: Any, items: Sequence[Item], known: KnownHashes) -> Delivery:
+    def _ask(self, member: Any, chunk: Any, known: KnownHashes) -> Any:
         """Send a chunk, answer what its actor asks, and return what it delivers."""
         ticket = next(self._tickets)
-        delivery = member.embed.remote(ticket, items)
+        delivery = member.embed.remote(ticket, chunk)
         while (hashes := self._ray.get(member.question.remote(ticket))) is not None:
             member.answer.remote(ticket, known(hashes))
         delivered = self._ray.get(delivery)
         if isinstance(delivered, Exception):
             raise delivered
-        result: Delivery = delivered
-        return result
+        return delivered
 
     def _await(self, member: Any) -> None:
         """Put a lost actor back to work once Ray has started it again."""
@@ -153,11 +151,11 @@ class Member:
         """Say that it is there."""
         return True
 
-    def embed(self, ticket: int, items: Sequence[Item]) -> Delivery | Exception:
+    def embed(self, ticket: int, chunk: Any) -> Any:
         """The delivery of a chunk, or why there is none."""
         talk = self._talk(ticket)
         try:
-            delivery: Delivery = self._work(items, talk.known)
+            delivery = self._work(chunk, talk.known)
         except Exception as error:
             return sendable(error)
         finally:

@@ -35,7 +35,7 @@ def parse_devices(text: str) -> tuple[str, ...]:
 
 def threads_of(devices: tuple[str, ...], threads: int | None) -> int:
     """CPU threads of each process: as asked, else an equal share of the cores."""
-    return threads or max(1, _cores() // len(devices))
+    return threads or max(1, cores() // len(devices))
 
 
 def _every_gpu() -> list[str]:
@@ -44,5 +44,6 @@ def _every_gpu() -> list[str]:
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
-def _cores() -> int:
+def cores() -> int:
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

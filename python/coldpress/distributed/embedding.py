@@ -13,6 +13,7 @@ from coldpress.distributed.cluster import RayCrew
 from coldpress.distributed.dataset import is_ray_dataset, open_ray_dataset
 from coldpress.distributed.devices import parse_devices, threads_of
 from coldpress.distributed.processes import ProcessCrew
+from coldpress.distributed.worker import pack_extractor
 from coldpress.engine import Progress, Summary
 from coldpress.errors import ColdpressError
 from coldpress.extractor import Extractor
@@ -81,13 +82,15 @@ def embed(
     names = parse_devices(devices if isinstance(devices, str) else ",".join(devices))
     _check(names, extractor, on_ray=ray is not None)
     with extractor.begin(out, opened, options, dtype, shard_rows) as run:
+        payload = pack_extractor(extractor)
         if ray is None:
             slots = 1 + -(-options.workers // len(names))
-            crew: Any = ProcessCrew(extractor, names, threads=threads_of(names, threads), slots=slots)
+            crew: Any = ProcessCrew(payload, names, threads=threads_of(names, threads), slots=slots)
         else:
             crew = RayCrew(
-                extractor,
+                payload,
                 ray,
+                device=extractor.device.type,
                 count=None if names == ("auto",) else len(names),
                 threads=threads or 1,
                 resources=resources,

@@ -18,11 +18,9 @@ from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
 from typing import Any
 
-from coldpress.distributed.worker import QUESTION, pack
-from coldpress.engine import Delivery
+from coldpress.distributed.worker import QUESTION, name_of
 from coldpress.errors import ColdpressError
-from coldpress.extractor import Extractor
-from coldpress.types import Item, KnownHashes
+from coldpress.types import KnownHashes
 
 logger = logging.getLogger(__name__)
 
@@ -38,19 +36,13 @@ class ProcessCrew:
 
     Parameters
     ----------
-    extractor : as settled for the run; every worker loads its model.
+    payload : of `pack`, what makes the worker of every process.
     devices : one process each.
     threads : CPU threads of each.
     slots : chunks that each has at a time: one that it computes, the others being prepared.
-
-    Raises
-    ------
-    ColdpressError
-        If the extractor was made of something that cannot be sent to another process.
     """
 
-    def __init__(self, extractor: Extractor, devices: Sequence[str], *, threads: int, slots: int = 2) -> None:
-        payload = pack(extractor)
+    def __init__(self, payload: bytes, devices: Sequence[str], *, threads: int, slots: int = 2) -> None:
         self._members = [_Member(payload, device, threads, slots) for device in devices]
         self._idle: queue.SimpleQueue[tuple[_Member, int]] = queue.SimpleQueue()
         self.size, self.slots = len(devices), len(devices) * slots
@@ -58,22 +50,22 @@ class ProcessCrew:
             for member in self._members:
                 self._idle.put((member, number))
 
-    def __call__(self, items: Sequence[Item], known: KnownHashes) -> Delivery:
+    def __call__(self, chunk: Any, known: KnownHashes) -> Any:
         """Have whoever is free do a chunk."""
         member, number = self._idle.get()
         try:
             for _ in range(ATTEMPTS):
                 connection, life = member.connect(number)
                 try:
-                    return _ask(connection, items, known)
+                    return _ask(connection, chunk, known)
                 except (EOFError, ConnectionError):
                     member.bury(life)
         finally:
             self._idle.put((member, number))
         raise ColdpressError(
-            f"{ATTEMPTS} worker processes were lost (the last one: {member.epitaph}) over the inputs from "
-            f"'{items[0].key}' to '{items[-1].key}'; committed shards are intact: if memory is short, use fewer "
-            "processes, then run the same command again"
+            f"{ATTEMPTS} worker processes were lost (the last one: {member.epitaph}) over "
+            f"{name_of(chunk)}; committed shards are intact: if memory is short, use fewer processes, then run the "
+            "same command again"
         )
 
     def __enter__(self) -> ProcessCrew:
@@ -148,9 +140,9 @@ class _Member:
         self._process, self._connections = None, []
 
 
-def _ask(connection: Connection[Any, Any], items: Sequence[Item], known: KnownHashes) -> Delivery:
+def _ask(connection: Connection[Any, Any], chunk: Any, known: KnownHashes) -> Any:
     """Send a chunk, answer what its worker asks, and return what it delivers."""
-    connection.send(items)
+    connection.send(chunk)
     while True:
         kind, content = connection.recv()
         if kind == QUESTION:
@@ -158,5 +150,4 @@ def _ask(connection: Connection[Any, Any], items: Sequence[Item], known: KnownHa
         elif isinstance(content, BaseException):
             raise content
         else:
-            delivery: Delivery = content
-            return delivery
+            return content

@@ -1,7 +1,7 @@
 """The program that a worker process runs, `main`: its arguments are file descriptors, each of a pipe.
 
-The first pipe brings the extractor; every pipe brings chunks, and takes questions (which of these contents are known?)
-and deliveries.
+The first pipe brings what makes the worker; every pipe brings chunks, and takes questions (which of these contents are
+known?) and deliveries.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from coldpress.errors import ColdpressError, FingerprintMismatch
+from coldpress.types import Fingerprint
 
 QUESTION, DELIVERY = "question", "delivery"
 
@@ -38,7 +39,12 @@ def main() -> None:
     os._exit(0)  # nothing here is worth a second of tidying up
 
 
-def pack(extractor: Any) -> bytes:
+def pack(make: Callable[..., Any], *arguments: Any) -> bytes:
+    """What makes a worker elsewhere: ``make(device, threads, *arguments)``, a function of a chunk and `known`."""
+    return pickle.dumps((make, arguments))
+
+
+def pack_extractor(extractor: Any) -> bytes:
     """An extractor for other processes: how to build it, with what its run has settled, and what must come out.
 
     Raises
@@ -48,7 +54,7 @@ def pack(extractor: Any) -> bytes:
     """
     _, (model, options) = extractor.__reduce__()
     try:
-        return pickle.dumps((model, options, extractor.fingerprint))
+        return pack(extractor_worker, model, options, extractor.fingerprint)
     except Exception as error:  # whatever the parts of a module of the user's own raise
         raise ColdpressError(
             f"{extractor.name} cannot be sent to another process ({error}); name a model directory, or define the "
@@ -56,7 +62,9 @@ def pack(extractor: Any) -> bytes:
         ) from error
 
 
-def build(payload: bytes, device: str, threads: int) -> Any:
+def extractor_worker(
+    device: str, threads: int, model: Any, options: Mapping[str, Any], fingerprint: Fingerprint
+) -> Any:
     """The worker of an extractor that another process has packed, on a device of this one.
 
     Raises
@@ -69,7 +77,6 @@ def build(payload: bytes, device: str, threads: int) -> Any:
     from coldpress.extractor import Extractor
 
     torch.set_num_threads(threads)
-    model, options, fingerprint = pickle.loads(payload)
     extractor = Extractor(model, **{**options, "device": device, "threads": threads})
     if extractor.fingerprint.digest != fingerprint.digest:
         differences = "; ".join(fingerprint.diff(extractor.fingerprint))
@@ -80,7 +87,8 @@ def build(payload: bytes, device: str, threads: int) -> Any:
 def open_worker(payload: bytes, device: str, threads: int) -> Callable[..., Any]:
     """The worker; or, where there can be none, what says why to everybody who asks."""
     try:
-        worker: Callable[..., Any] = build(payload, device, threads)
+        make, arguments = pickle.loads(payload)
+        worker: Callable[..., Any] = make(device, threads, *arguments)
     except Exception as error:
         reason = error
 
@@ -110,6 +118,13 @@ def _serve(connection: Connection[Any, Any], work: Callable[..., Any]) -> None:
             except Exception as error:
                 delivery = sendable(error)
             connection.send((DELIVERY, delivery))
+
+
+def name_of(chunk: Any) -> str:
+    """What a chunk is called when its workers are lost."""
+    if isinstance(chunk, Sequence):
+        return f"the inputs from '{chunk[0].key}' to '{chunk[-1].key}'"
+    return str(chunk)
 
 
 def sendable(error: Exception) -> Exception:

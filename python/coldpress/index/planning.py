@@ -12,13 +12,20 @@ from coldpress.index.plan import IndexPlan, plan_factory, plan_index
 from coldpress.index.vectors import Metric
 
 if TYPE_CHECKING:
+    from coldpress.index.joined import JoinedStore
     from coldpress.store import EmbeddingStore
 
 KINDS = ("auto", "exact", "hnsw", "ivf")
 
 
 def plan_of_store(
-    store: EmbeddingStore, *, kind: str, factory: str | None, memory: int | None, metric: Metric, output: str | None
+    store: EmbeddingStore | JoinedStore,
+    *,
+    kind: str,
+    factory: str | None,
+    memory: int | None,
+    metric: Metric,
+    output: str | None,
 ) -> IndexPlan:
     """The plan for a store, or an error that says why there is none."""
     if kind not in KINDS:
@@ -56,7 +63,7 @@ def _described(factory: str, dim: int) -> tuple[int, float]:
     return int(getattr(innermost(faiss, index), "nlist", 0)), num_bytes
 
 
-def _key_bytes(store: EmbeddingStore) -> float:
+def _key_bytes(store: EmbeddingStore | JoinedStore) -> float:
     """Average length of a key, of the first rows."""
     first = next((table for table in store.iter_metadata(["key"]) if len(table)), None)
     return 0.0 if first is None else float(pc.mean(pc.binary_length(first.column("key"))).as_py())

@@ -75,6 +75,10 @@ class ExactNeighbours:
         scores, rows = faiss.knn(self.queries, block, k, metric=faiss.METRIC_INNER_PRODUCT)
         rows = rows + start if isinstance(start, int) else start[rows]
         scores[rows == self.own_rows[:, None]] = -np.inf
+        self.include(scores, rows)
+
+    def include(self, scores: Floats, rows: Rows) -> None:
+        """Take rows into account that were found elsewhere, behind those so far: both (Q, K)."""
         scores, rows = np.concatenate([self.scores, scores], axis=1), np.concatenate([self.rows, rows], axis=1)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :NEIGHBOURS]
         self.scores, self.rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)

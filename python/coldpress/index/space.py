@@ -13,6 +13,7 @@ from coldpress.store.projection import Projection
 from coldpress.types import Fingerprint
 
 if TYPE_CHECKING:
+    from coldpress.index.joined import JoinedStore
     from coldpress.store import EmbeddingStore
 
 
@@ -37,7 +38,7 @@ class Space:
             )
 
 
-def space_of(store: EmbeddingStore, output: str, metric: Metric) -> Space:
+def space_of(store: EmbeddingStore | JoinedStore, output: str, metric: Metric) -> Space:
     """Of one output of a store: only the model's own vectors live in the space of two towers."""
     fingerprint = store.fingerprint
     if output != "pooled" and "space" in fingerprint.fields:

@@ -15,20 +15,20 @@ import pyarrow as pa
 from coldpress.errors import ColdpressError
 from coldpress.index import changes, saving
 from coldpress.index._faiss import faiss_threads
-from coldpress.index.build import Say, build_index, usable_memory
+from coldpress.index.build import Say
+from coldpress.index.building import build_contents
 from coldpress.index.contents import Contents
-from coldpress.index.measure import certify, measure_again
+from coldpress.index.measure import measure_again
 from coldpress.index.plan import IndexPlan, Kind
 from coldpress.index.planning import plan_of_store
 from coldpress.index.recall import RecallCertificate
-from coldpress.index.rows import rows_of_store
-from coldpress.index.space import space_of
 from coldpress.index.vectors import Floats, Metric, prepare
 from coldpress.index.where import Where
 from coldpress.store.keys import Keys
 from coldpress.types import Fingerprint
 
 if TYPE_CHECKING:
+    from coldpress.index.joined import JoinedStore
     from coldpress.store import EmbeddingStore
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class VectorIndex:
     @classmethod
     def forecast(
         cls,
-        store: EmbeddingStore,
+        store: EmbeddingStore | JoinedStore,
         *,
         kind: Literal["auto", "exact", "hnsw", "ivf"] = "auto",
         factory: str | None = None,
@@ -99,7 +99,7 @@ class VectorIndex:
     @classmethod
     def build(
         cls,
-        store: EmbeddingStore,
+        store: EmbeddingStore | JoinedStore,
         *,
         kind: Literal["auto", "exact", "hnsw", "ivf"] = "auto",
         recall: float = 0.95,
@@ -148,34 +148,23 @@ class VectorIndex:
             An empty store, a row that is not finite or, under cosine, all zeros, an unknown kind, metric or factory,
             an index that does not fit into memory.
         """
-        if not 0 < recall <= 1:
-            raise ColdpressError(f"recall is {recall}, expected more than 0 and at most 1")
-        budget = usable_memory() if memory is None else memory
-        plan = cls.forecast(store, kind=kind, factory=factory, memory=budget, metric=metric, output=output)
-        logger.info("forecast: %s", plan)
-        name, rows = output or store.default_output, rows_of_store(store)
-        matrix = store.bits(name) if plan.kind == "binary" else store.output(name)
-        with faiss_threads(threads) as faiss:
-            say = progress or (lambda _: None)
-            built = build_index(faiss, matrix, plan, metric, store.keys, seed=seed, target=recall, say=say)
-            settings, certificate = certify(faiss, built, plan, target=recall, seed=seed)
-        logger.info("indexed %d rows as %s: %s", plan.rows, plan.kind, certificate)
-        built_index = cls(
-            Contents(
-                index=built.index,
-                rows=rows,
-                space=space_of(store, name, metric),
-                kind=plan.kind,
-                settings=settings,
-                setting=built.setting,
-                certificate=certificate,
-                trained=built.trained,
-                removed=np.zeros(plan.rows, np.bool_),
+        built = cls(
+            build_contents(
+                store,
+                kind=kind,
+                recall=recall,
+                memory=memory,
+                factory=factory,
+                metric=metric,
+                output=output,
+                threads=threads,
+                seed=seed,
+                progress=progress,
             )
         )
-        if built_index.advice:
-            logger.warning("%s", built_index.advice)
-        return built_index
+        if built.advice:
+            logger.warning("%s", built.advice)
+        return built
 
     @classmethod
     def open(cls, directory: str | Path, *, verify: bool = True, memory_map: bool = False) -> VectorIndex:

@@ -46,11 +46,13 @@ def stored_name(keys: Any, start: int) -> Callable[[int], str]:
     return lambda row: f"stored vector {str(keys[start + row])!r} (row {start + row})"
 
 
-def prepared_blocks(matrix: Any, metric: Metric, keys: Any) -> Iterator[tuple[int, Floats]]:
-    """(first row, prepared block) over the whole of `matrix` (N, D), never more than one block in memory."""
+def prepared_blocks(
+    matrix: Any, metric: Metric, keys: Any, first: int = 0, end: int | None = None
+) -> Iterator[tuple[int, Floats]]:
+    """(first row, prepared block) over `matrix` (N, D) or its rows `first` to `end`, one block in memory at a time."""
     rows, dim = matrix.shape
-    step = block_rows(dim)
-    for start in range(0, rows, step):
+    rows, step = rows if end is None else end, block_rows(dim)
+    for start in range(first, rows, step):
         stop = min(start + step, rows)
         yield start, prepare(matrix[start:stop], metric, stored_name(keys, start))
         forget(matrix, start, stop)

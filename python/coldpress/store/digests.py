@@ -23,8 +23,11 @@ Digests = npt.NDArray[np.uint64]
 _RECENT = 1 << 14
 """Entries that wait in a dict before they become a sorted run."""
 
-_LARGEST_RUN = 1 << 22
-"""Runs are merged up to so many entries (100 MB): what a merge takes of memory, and 12 runs for 50 million."""
+_PIECE = 1 << 20
+"""Entries that a merge has in memory at a time (25 MB, twice over), however long the runs are."""
+
+Run = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]
+"""Both halves of digests, ascending, and their values."""
 
 
 def parse_hashes(hashes: Sequence[str]) -> Digests:
@@ -46,16 +49,18 @@ def as_stored(string: str) -> str:
 class DigestIndex:
     """Maps digests (32 hexadecimal digits) to numbers; entries are added, looked up, and never removed.
 
-    A log-structured merge tree: sorted runs in scratch files, neighbours of about the same size merged.
+    A log-structured merge tree: sorted runs in scratch files, merged with those before them that are no longer, so that
+    there are as many as the number of entries has bits at most. With runs of up to 4 million, which a merge could hold
+    in memory, a look-up among 10 million took 4.4 us instead of 1.7, and among 10^9 it would have taken 200.
     """
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._recent: dict[str, int] = {}
-        self._runs: list[tuple[Digests, npt.NDArray[np.int64]]] = []
+        self._runs: list[Run] = []
 
     def __len__(self) -> int:
-        return len(self._recent) + sum(len(values) for _, values in self._runs)
+        return len(self._recent) + sum(len(values) for *_, values in self._runs)
 
     def add(self, digests: Sequence[str], values: Sequence[int]) -> None:
         """Add entries; of a digest that comes again, the smallest value counts."""
@@ -71,23 +76,28 @@ class DigestIndex:
         if not self._runs or not digests:
             return found
         wanted = parse_hashes(digests)
-        for keys, values in self._runs:
-            places = _search(keys, wanted)
+        order = np.argsort(wanted[0])  # neighbours find each other's way still in the cache: 0.4 us for 0.7
+        wanted = wanted[:, order]
+        for high, low, values in self._runs:
+            places = _search(high, low, wanted)
             for i in np.flatnonzero(places >= 0):
-                value, other = int(values[places[i]]), found[i]
-                found[i] = value if other is None else min(other, value)
+                value, other = int(values[places[i]]), found[order[i]]
+                found[order[i]] = value if other is None else min(other, value)
         return found
 
     def _freeze(self) -> None:
         """Turn the recent entries into a run, and merge it with the last ones while they are no larger."""
         keys = parse_hashes(list(self._recent))
         values = np.fromiter(self._recent.values(), np.int64, len(self._recent))
+        order = _order(keys[0], keys[1], values)
+        merging: list[Run] = [(keys[0, order], keys[1, order], values[order])]
+        count = len(values)
+        while len(merging) <= len(self._runs) and len(self._runs[-len(merging)][2]) <= count:
+            merging.append(self._runs[-len(merging)])
+            count += len(merging[-1][2])
+        merged = _merge(merging, self._scratch)
+        self._runs[len(self._runs) - len(merging) + 1 :] = [merged]
         self._recent = {}
-        while self._runs and len(self._runs[-1][1]) <= len(values) and 2 * len(values) <= _LARGEST_RUN:
-            more_keys, more_values = self._runs.pop()
-            keys, values = np.concatenate([more_keys, keys], axis=1), np.concatenate([more_values, values])
-        order = np.lexsort((values, keys[1], keys[0]))
-        self._runs.append((_map(keys[:, order], self._scratch), _map(values[order], self._scratch)))
 
 
 class KeyLog:
@@ -124,21 +134,43 @@ def _write(file: IO[bytes], content: bytes) -> None:
         content = content[file.write(content) :]
 
 
-def _search(keys: Digests, wanted: Digests) -> npt.NDArray[np.int64]:
-    """Where each wanted digest first is in the sorted keys, -1 where it is not."""
-    places = np.searchsorted(keys[0], wanted[0]).astype(np.int64)
+def _search(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], wanted: Digests) -> npt.NDArray[np.int64]:
+    """Where each wanted digest first is in the sorted ones, -1 where it is not."""
+    places = np.searchsorted(high, wanted[0]).astype(np.int64)
     while True:
-        inside = np.minimum(places, keys.shape[1] - 1)
-        same = (places < keys.shape[1]) & (keys[0, inside] == wanted[0])
+        inside = np.minimum(places, len(high) - 1)
+        same = (places < len(high)) & (high[inside] == wanted[0])
         # Two digests that share their first 64 bits stand side by side, told apart by the rest.
-        behind = same & (keys[1, inside] < wanted[1])
+        behind = same & (low[inside] < wanted[1])
         if not behind.any():
-            return np.where(same & (keys[1, inside] == wanted[1]), places, -1)
+            return np.where(same & (low[inside] == wanted[1]), places, -1)
         places += behind
 
 
-def _map(array: npt.NDArray[Any], scratch: Path) -> npt.NDArray[Any]:
-    """The same array in an unlinked file, mapped: memory that the system may take back."""
-    with scratch_file(scratch) as file:
-        array.tofile(file)
-        return np.memmap(file, dtype=array.dtype, mode="r", shape=array.shape)
+def _order(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], values: npt.NDArray[np.int64]) -> Any:
+    """What sorts digests, equal ones by their value; runs one behind the other are merged in 0.02 us an entry."""
+    order = np.argsort(high, kind="stable")
+    ascending = high[order]
+    if (ascending[1:] == ascending[:-1]).any():
+        return np.lexsort((values, low, high))  # ten times as long
+    return order
+
+
+def _merge(runs: Sequence[Run], scratch: Path) -> Run:
+    """One run of several, in unlinked files that are mapped: memory that the system may take back."""
+    piece = max(1, _PIECE // len(runs))
+    begins = [0] * len(runs)
+    with scratch_file(scratch) as high, scratch_file(scratch) as low, scratch_file(scratch) as values:
+        while left := [(run[0], begin) for run, begin in zip(runs, begins, strict=True) if begin < len(run[0])]:
+            # As far as no run has more than a piece; all digests that share their first half come together.
+            last = min(keys[min(begin + piece, len(keys)) - 1] for keys, begin in left)
+            ends = [int(np.searchsorted(run[0], last, side="right")) for run in runs]
+            spans = list(zip(runs, begins, ends, strict=True))
+            parts = [np.concatenate([run[k][begin:end] for run, begin, end in spans]) for k in range(3)]
+            order = _order(parts[0], parts[1], parts[2])
+            for file, part in zip((high, low, values), parts, strict=True):
+                part[order].tofile(file)
+            begins = ends
+        count = sum(begins)
+        mapped = [np.memmap(file, dtype, "r", shape=(count,)) for file, dtype in ((high, "u8"), (low, "u8"))]
+        return mapped[0], mapped[1], np.memmap(values, "i8", "r", shape=(count,))
