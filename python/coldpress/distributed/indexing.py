@@ -19,8 +19,9 @@ from coldpress.index import VectorIndex
 from coldpress.index.building import build_contents
 from coldpress.index.joined import JoinedStore
 from coldpress.index.parts import PART_BLOCKS, part_worker, put_together, row_ranges, task_of
-from coldpress.index.vectors import BLOCK_BYTES, Metric
+from coldpress.index.vectors import Metric
 from coldpress.store import EmbeddingStore
+from coldpress.store.blocks import BLOCK_BYTES
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from coldpress.index._faiss import faiss_threads, reserve
 from coldpress.index.joined import JoinedStore, LateKeys
 from coldpress.index.recall import ExactNeighbours, no_neighbours
-from coldpress.index.vectors import Floats, Metric, Rows, block_rows, prepared_blocks
+from coldpress.index.vectors import Floats, Metric, Rows, prepared_blocks
 from coldpress.store import EmbeddingStore
+from coldpress.store.blocks import block_rows
 
 PART_BLOCKS = 4
 """Blocks of a part: 87,000 rows of width 384, 72 MB as inverted lists, for as many seconds as there are 100 M rows."""
