@@ -19,7 +19,6 @@ from coldpress import Extractor, from_module
 from coldpress.distributed import embed, parse_devices
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.store import EmbeddingStore
-from conftest import SPEC
 
 Paint = Callable[[Path, int], Path]
 Snapshot = Callable[[Path], dict[str, bytes]]
@@ -124,7 +123,12 @@ def test_an_error_of_a_worker_is_the_error_of_the_run(photo_extractor, photos, t
         embed(photos, photo_extractor, tmp_path / "store", devices="2xcpu", on_error="fail")
     local = type("Local", (torch.nn.Flatten,), {})  # cannot be found by name in another process
     with pytest.raises(ColdpressError, match=r"^local cannot be sent to another process .* importable file$"):
-        embed(photos, Extractor(from_module(local(), SPEC, name="local")), tmp_path / "other", devices="2xcpu")
+        embed(
+            photos,
+            Extractor(from_module(local(), photo_extractor.model.spec, name="local")),
+            tmp_path / "other",
+            devices="2xcpu",
+        )
 
 
 def test_devices_by_name():
