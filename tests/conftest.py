@@ -95,3 +95,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if os.environ.get("COLDPRESS_REQUIRE_CUDA") == "1":
             pytest.fail("COLDPRESS_REQUIRE_CUDA=1, but torch sees no CUDA device")
         pytest.skip("no CUDA device")
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """Host and port of an S3 service on loopback."""
+    server = pytest.importorskip("moto.server")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"{host}:{port}"
+    running.stop()

@@ -21,25 +21,15 @@ from coldpress.store import EmbeddingStore
 from coldpress.types import FileRef
 
 s3fs = pytest.importorskip("s3fs")
-server = pytest.importorskip("moto.server")
 
 Paint = Callable[[Path, int], Path]
 FAULTS = {"500": 0.06, "503": 0.06, "lost": 0.06, "timeout": 0.01}
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"{host}:{port}"
-    running.stop()
-
-
 @pytest.fixture
-def link(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyLink]:
+def link(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyLink]:
     """The way to S3, without faults as yet; the client gives up after two silent seconds, and leaves trying to us."""
-    link = FaultyLink(moto)
+    link = FaultyLink(s3_server)
     for name, value in {
         "AWS_ENDPOINT_URL": link.url,
         "AWS_ACCESS_KEY_ID": "somebody",
