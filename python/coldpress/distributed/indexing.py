@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coldpress.distributed.cluster import RayCrew
-from coldpress.distributed.devices import cores
+from coldpress.distributed.devices import cores, threads_of
 from coldpress.distributed.processes import ProcessCrew
 from coldpress.distributed.worker import pack
 from coldpress.engine.stages import ordered_map
@@ -81,9 +81,8 @@ def build_index(
     given = [stores] if isinstance(stores, str | Path | EmbeddingStore) else list(stores)
     store = JoinedStore([one if isinstance(one, EmbeddingStore) else EmbeddingStore(one) for one in given])
     count = workers or cores()
-    crewing: Crewing = partial(
-        ProcessCrew, devices=["cpu"] * count, threads=threads or max(1, cores() // count), slots=1
-    )
+    devices = ("cpu",) * count
+    crewing: Crewing = partial(ProcessCrew, devices=devices, threads=threads_of(devices, threads), slots=1)
     if ray is not None:
         crewing = partial(RayCrew, address=ray, count=workers, threads=threads or 1, slots=1)
     alone = ray is None and count == 1

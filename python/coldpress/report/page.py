@@ -75,7 +75,7 @@ def write_page(
     title: str,
     lead: str,
     numbers: Mapping[str, str],
-    sections: Iterable[Section],
+    sections: Iterable[Section | None],
     data: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the report: as HTML, or as a picture of it where the path ends in ``.png``.
@@ -87,7 +87,8 @@ def write_page(
         Plain text.
     numbers : mapping
         What a number means -> the number as text: the headline.
-    sections : iterable of Section
+    sections : iterable of Section or None
+        None has nothing to show and is left out.
     data : mapping, optional
         Every number of the page, as plain JSON values: they can be saved from it.
 
@@ -109,7 +110,9 @@ def write_page(
         plotly=_plotly_js(),
         numbers=f'<div class="numbers">{cards}</div>',
         sections="\n".join(
-            f"<section>\n<h2>{escape(section.title)}</h2>\n{section.body}\n</section>" for section in sections
+            f"<section>\n<h2>{escape(section.title)}</h2>\n{section.body}\n</section>"
+            for section in sections
+            if section
         ),
         version=__version__,
         saving="" if data is None else _SAVING.format(name=escape(f"{path.stem}.json")),

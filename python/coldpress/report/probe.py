@@ -57,7 +57,7 @@ def write_probe(path: Path, result: ProbeResult, shown: Shown, data: Mapping[str
             "always the most frequent class": f"{evaluation.majority_baseline:.1%}",
             "points between confidence and accuracy": f"{100 * examined.calibration_error:.1f}",
         },
-        sections=[section for section in made if section is not None],
+        sections=made,
         data=data,
     )
 

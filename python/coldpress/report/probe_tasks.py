@@ -57,7 +57,7 @@ def write_numbers(path: Path, result: RegressionResult, shown: Shown, data: Mapp
         title=f"Numbers that {Path(result.head.model).name} can tell",
         lead=lead(result),
         numbers=numbers,
-        sections=[section for section in made if section is not None],
+        sections=made,
         data=data,
     )
 
@@ -108,7 +108,7 @@ def write_sets(path: Path, result: MultilabelResult, shown: Shown, data: Mapping
             "F1 of all decisions": f"{found.micro_f1:.1%}",
             "of items with all labels right": f"{found.exact:.1%}",
         },
-        sections=[section for section in made if section is not None],
+        sections=made,
         data=data,
     )
 
