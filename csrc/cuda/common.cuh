@@ -169,8 +169,9 @@ class Launch {
  public:
   explicit Launch(const Tensor& t) : guard_(t.get_device_index()) {
     void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(
-        aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
+    // Not by torch's own macro, whose name was another one before 2.12.
+    STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream) == 0,
+                    "coldpress: torch has no CUDA stream for this device");
     stream_ = static_cast<cudaStream_t>(stream);
   }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from coldpress.index._faiss import innermost, reserve
+from coldpress.index.gpu import assigning_on_gpus, clustering_on_gpus
 from coldpress.index.parts import mergeable
 from coldpress.index.plan import MIN_POINTS_PER_LIST, POINTS_PER_LIST, IndexPlan
 from coldpress.index.recall import NEIGHBOURS, ExactNeighbours, cautious_mean, no_neighbours, scores_as_kept
@@ -87,7 +88,8 @@ def build_index(
     if not index.is_trained:
         say(f"training on {len(training):,} of {plan.rows:,} rows")
         sample = prepared_rows(matrix, training, metric, keys)
-        train(faiss, index, sample)
+        with clustering_on_gpus(faiss, index):
+            index.train(sample)
         peak = resident_bytes() - start_bytes
         del sample
         trained = np.asarray(faiss.serialize_index(index), np.uint8)
@@ -110,22 +112,11 @@ def build_index(
 
 def _fill(faiss: Any, index: Any, exact: ExactNeighbours, matrix: Any, metric: Metric, keys: Any) -> Iterator[int]:
     """Add all rows in this process."""
-    for start, block in prepared_blocks(matrix, metric, keys):
-        index.add(block)
-        exact.add(faiss, start, block)
-        yield start + len(block)
-
-
-def train(faiss: Any, index: Any, sample: Floats) -> None:
-    """Train on the sample; with faiss-gpu, k-means runs on all GPUs that there are."""
-    last = innermost(faiss, index)
-    if not (isinstance(last, faiss.IndexIVF) and hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()):
-        index.train(sample)
-        return
-    assigner = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(last.d))
-    last.clustering_index = assigner  # a bare pointer: the name keeps it alive
-    index.train(sample)
-    last.clustering_index = None
+    with assigning_on_gpus(faiss, index):
+        for start, block in prepared_blocks(matrix, metric, keys):
+            index.add(block)
+            exact.add(faiss, start, block)
+            yield start + len(block)
 
 
 def sampled_rows(plan: IndexPlan, seed: int) -> tuple[Rows, Rows]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from coldpress.errors import ColdpressError
+from coldpress.index.gpu import MOST_NEIGHBOURS, RowsOnGpus, gpu_count
 from coldpress.index.plan import Kind
 from coldpress.index.recall import RecallCertificate
 from coldpress.index.rows import RowTable, rows_with
@@ -20,6 +22,8 @@ from coldpress.index.space import Space
 from coldpress.index.tuning import Setting
 from coldpress.index.vectors import Floats, Rows
 from coldpress.index.where import Where, matching
+
+logger = logging.getLogger(__name__)
 
 _REMEMBERED = 16  # conditions whose rows are kept
 
@@ -36,6 +40,7 @@ class Contents:
     stale : whether rows have changed since `certificate` was measured.
     directory, files : where it was last saved or opened, and the manifest's entries of the files that still hold.
     mapped : whether `index` reads its file as it goes, and thus cannot grow.
+    on_gpus : its rows there, where they are wanted.
     """
 
     index: Any
@@ -51,6 +56,7 @@ class Contents:
     directory: Path | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     mapped: bool = False
+    on_gpus: RowsOnGpus | None = None
     _matches: dict[str, Allowed] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -58,7 +64,23 @@ class Contents:
 
     def search(self, faiss: Any, queries: Floats, k: int, where: Where | None) -> tuple[Floats, Rows]:
         """Scores and rows of prepared queries."""
-        return nearest(faiss, self.index, queries, k, self.setting, self.allowed(where))
+        allowed = self.allowed(where)
+        if self.on_gpus is not None and allowed is None and k <= MOST_NEIGHBOURS:
+            return self.on_gpus.search(queries, k)
+        return nearest(faiss, self.index, queries, k, self.setting, allowed)
+
+    def move(self, faiss: Any, device: str) -> None:
+        """Search on GPUs or on the CPU, as `VectorIndex.to` says."""
+        if device not in ("auto", "cpu", "cuda"):
+            raise ColdpressError(f"device is {device!r}, expected 'auto', 'cpu' or 'cuda'")
+        self.on_gpus = None
+        if device == "cuda" or (device == "auto" and gpu_count(faiss)):
+            try:
+                self.on_gpus = RowsOnGpus(faiss, self.index)
+            except ColdpressError as error:
+                if device == "cuda":
+                    raise
+                logger.warning("%s", error)
 
     def allowed(self, where: Where | None) -> Allowed | None:
         """The rows that may be found; None: all of them. Conditions are remembered, expressions have no full name."""
@@ -103,7 +125,7 @@ class Contents:
 
     def changed(self, *stale: str) -> None:
         """Forget what no longer holds, the files `stale` among it."""
-        self.stale = True
+        self.stale, self.on_gpus = True, None
         self._matches.clear()
         for name in stale:
             self.files.pop(name, None)

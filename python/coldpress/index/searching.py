@@ -53,9 +53,9 @@ def nearest(
     if k == 0:
         return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     if isinstance(index, SignIndex):
-        return _ordered(*index.search(queries, min(k + TIE_SLACK, count), None if allowed is None else allowed.rows), k)
+        return ordered(*index.search(queries, min(k + TIE_SLACK, count), None if allowed is None else allowed.rows), k)
     if allowed is not None and count < EXACT_BELOW:
-        return _ordered(*compare_all(faiss, index, queries, min(k + TIE_SLACK, count), allowed.rows), k)
+        return ordered(*compare_all(faiss, index, queries, min(k + TIE_SLACK, count), allowed.rows), k)
     if isinstance(innermost(faiss, index), faiss.IndexHNSW):  # it keeps no more candidates than that
         setting = Setting(max(setting.effort, k + TIE_SLACK), setting.k_factor)
     if allowed is not None:
@@ -72,7 +72,7 @@ def nearest(
     if (short := np.flatnonzero(rows[:, k - 1] < 0)).size:
         every = np.arange(index.ntotal) if allowed is None else allowed.rows
         scores[short], rows[short] = compare_all(faiss, index, queries[short], scores.shape[1], every)
-    return _ordered(scores, rows, k)
+    return ordered(scores, rows, k)
 
 
 def compare_all(faiss: Any, index: Any, queries: Floats, k: int, rows: Rows) -> tuple[Floats, Rows]:
@@ -83,7 +83,7 @@ def compare_all(faiss: Any, index: Any, queries: Floats, k: int, rows: Rows) -> 
         kept = index.reconstruct_batch(block)
         new, places = faiss.knn(queries, kept, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
         scores, found = np.concatenate([scores, new], axis=1), np.concatenate([found, block[places]], axis=1)
-        scores, found = _ordered(scores, found, min(k, scores.shape[1]))
+        scores, found = ordered(scores, found, min(k, scores.shape[1]))
     return scores, found
 
 
@@ -116,6 +116,7 @@ def _harder(faiss: Any, index: Any, setting: Setting, share: float, *, deeper: i
     return Setting(max(setting.effort, effort), max(setting.k_factor, k_factor))
 
 
-def _ordered(scores: Floats, rows: Rows, k: int) -> tuple[Floats, Rows]:
+def ordered(scores: Floats, rows: Rows, k: int) -> tuple[Floats, Rows]:
+    """The best `k` of scores and rows (N, K), by falling score and rising row."""
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

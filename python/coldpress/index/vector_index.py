@@ -213,6 +213,22 @@ class VectorIndex:
         merged._measure()
         return merged
 
+    def to(self, device: Literal["auto", "cpu", "cuda"]) -> VectorIndex:
+        """Search on GPUs from now on, or on the CPU again; returns itself.
+
+        On GPUs every row is compared with each query, which suits many queries at a time; it takes faiss-gpu and the
+        memory for all vectors there. Conditions, removed rows and a `k` above 2,000 are left to the CPU, and so is
+        everything after rows have changed. ``"auto"`` is the GPUs where that works, else the CPU.
+
+        Raises
+        ------
+        ColdpressError
+            ``"cuda"``, and there is no GPU, no faiss-gpu or too little memory.
+        """
+        with faiss_threads(None) as faiss:
+            self._contents.move(faiss, device)
+        return self
+
     def add(self, store: EmbeddingStore, *, threads: int | None = None) -> int:
         """Append the rows of a store, none of whose keys may be there yet; returns how many.
 

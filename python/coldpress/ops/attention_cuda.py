@@ -39,7 +39,7 @@ def varlen_attention_cuda(
         raise RuntimeError("varlen_attention: 16-bit integers are for the CPU; expected words=False on a GPU")
     if not len(q):
         return q.new_empty(0, q.shape[1] * q.shape[2])
-    same = len(q) == len(k) and cu_seqlens_q.data_ptr() == cu_seqlens.data_ptr()
+    same = len(q) == len(k) and cu_seqlens_q is cu_seqlens
     known = lengths() or Lengths(int(cu_seqlens.diff().max()), equal=False)
     asking = known.longest if same else _asking(cu_seqlens_q)
     if known.equal:

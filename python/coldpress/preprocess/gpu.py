@@ -109,7 +109,7 @@ def open_decoder(device: torch.device) -> Decode:
         except ImportError:
             continue
     raise ColdpressError(
-        "fast_decode gpu needs nvImageCodec or torchvision: pip install nvidia-nvimgcodec-cu13[all], or torchvision"
+        "fast_decode gpu needs nvImageCodec or torchvision: pip install 'coldpress[gpu]', or torchvision"
     )
 
 

@@ -97,7 +97,7 @@ def _made(places: Places) -> tuple[VectorIndex | None, Catalogue | None, Head | 
         head.predict_proba(np.zeros((1, head.dim), np.float32))  # scikit-learn is loaded now, not by the first request
     if places.index is None:
         return None, None, head
-    index = VectorIndex.open(places.index)
+    index = VectorIndex.open(places.index).to("cpu" if places.device == "cpu" else "auto")
     drawn = EmbeddingMap.open(places.index)
     return index, Catalogue(index, places.media, drawn, places.limits.pixels), head
 
