@@ -25,6 +25,7 @@ from conformance import (
     torch_threads,
     upstream_vectors,
 )
+from fake_gpu import GPU, Watch, batch_there, fake_gpu, moved
 
 from coldpress import _library, models, ops
 from coldpress.engine.exactness import exact_libraries
@@ -123,6 +124,33 @@ def test_sixteen_bits_are_within_k_of_the_frameworks_own(subject: Subject, preci
     with ops.ReferenceMode():
         vectors = backbone(subject.batch, subject.outputs)
     assert_as_close_as(vectors, framework, subject, dtype)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp8"])
+def test_nothing_waits_for_a_gpu(subject: Subject, precision: str) -> None:
+    """What becomes a CUDA graph: op by op without values, everything is and stays on the device."""
+    backbone = models.load(subject.directory, modality=subject.case.modality).backbone
+    if precision not in backbone.precisions or not backbone.captured:
+        pytest.skip(f"no {precision}, or no graph")
+    longest = max(len(item) for item in split(subject.batch))
+    with fake_gpu() as mode, torch.inference_mode():
+        moved(backbone, mode)
+        backbone.prepare(precision)
+        batch = batch_there(subject.batch, longest, mode)
+        with Watch():
+            vectors = backbone(batch, subject.outputs)
+    for output in subject.outputs:
+        rows = vectors[output.name]
+        assert (rows.device, rows.dtype) == (GPU, torch.float32)
+        assert rows.shape == (len(subject.batch), backbone.dim(output))
+
+
+def test_what_waits_for_a_gpu_is_seen() -> None:
+    with fake_gpu(), torch.inference_mode():
+        there = torch.zeros(3, device=GPU)
+        for waits in (there.cpu, there.tolist, there.nonzero, lambda: torch.ones(3).to(GPU), lambda: there[there > 0]):
+            with Watch(), pytest.raises((AssertionError, RuntimeError)):
+                waits()
 
 
 @pytest.mark.parametrize("level", _library.isa_levels())
