@@ -53,7 +53,7 @@ class Extractor:
         model's own size, ``native:N`` with N at most.
     fast_decode : read large JPEG files at a half, a quarter or an eighth of their size where that is still above the
         size asked for: faster, not the pixels of upstream; the certificate then measures that too. ``gpu`` has a GPU
-        decode and resize them, by nvImageCodec or torchvision; where the certificate allows.
+        decode and resize them, by nvImageCodec or torchvision, ``gpu:60`` 60 % of them, chosen by their contents.
     threads : CPU threads while computing; None leaves torch's setting.
     truncate_dim : keep so many numbers of each vector, from its front: for Matryoshka models. Where the model's vectors
         have length 1, the shorter ones have too.

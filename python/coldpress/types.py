@@ -179,7 +179,8 @@ class ImageSpec:
     images upright as their EXIF data says. `crop_rounding` is what becomes of half a pixel of the crop's offset:
     ``down`` in Hugging Face processors, to ``even`` in torchvision and timm. `fast_decode` decodes JPEG files at 1/2,
     1/4 or 1/8 of their size where that is not below the resized one: faster on large photos, close to the exact pixels
-    and not equal to them. ``gpu`` has them decoded and resized by a GPU, whose decoder rounds differently.
+    and not equal to them. ``gpu`` has them decoded and resized by a GPU, whose decoder rounds differently, ``gpu:60``
+    60 % of them, chosen by their contents.
     """
 
     resize: tuple[Any, ...] | None
@@ -189,7 +190,7 @@ class ImageSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     exif: bool = False
-    fast_decode: bool | Literal["gpu"] = False
+    fast_decode: bool | str = False
     crop_rounding: Literal["down", "even"] = "down"
 
     @property

@@ -62,6 +62,7 @@ def test_version(cli: Callable[..., Any]) -> None:
         ("embed",),
         ("embed", "a.txt", "--model", "m", "--out", "o", "--dtype", "int4"),
         ("embed", "a.txt", "--model", "m", "--out", "o", "--limit", "0"),
+        ("embed", "a.txt", "--model", "m", "--out", "o", "--fast-decode", "--gpu-decode", "50"),
         ("search", "an.index"),
         ("search", "an.index", "--text", "a", "--key", "b"),
         ("predict", "a.head", "a.txt", "--out", "predictions.xlsx"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from coldpress.errors import ColdpressError
+from coldpress.models import with_options
 from coldpress.preprocess.gpu import GpuImages
 from coldpress.preprocess.image import ImagePreprocessor
 from coldpress.types import ImageInput, ImageSpec
@@ -33,8 +35,8 @@ def decode(files: Sequence[bytes]) -> list[torch.Tensor | None]:
     return [torch.from_numpy(np.array(Image.open(BytesIO(file)))) for file in files]
 
 
-def gpu(max_pixels: int = 10_000) -> GpuImages:
-    return GpuImages(SPEC, decode, torch.device("cpu"), max_pixels)
+def gpu(max_pixels: int = 10_000, spec: ImageSpec = SPEC) -> GpuImages:
+    return GpuImages(spec, decode, torch.device("cpu"), max_pixels)
 
 
 def test_whole_colour_files_have_the_bytes_of_the_cpu_path() -> None:
@@ -61,6 +63,15 @@ def test_what_the_usual_way_has_to_judge_is_left_to_it() -> None:
     assert gpu(max_pixels=500)({5: jpeg(5)}) == {}
 
 
+def test_contents_choose_the_files_of_a_share() -> None:
+    files = {i: jpeg(i) for i in range(300)}
+    chosen = set(gpu(spec=replace(SPEC, fast_decode="gpu:60"))(files))
+    assert 140 < len(chosen) < 220
+    assert chosen < set(gpu(spec=replace(SPEC, fast_decode="gpu:90"))(files))
+    for i in range(20):
+        assert (i in chosen) == bool(gpu(spec=replace(SPEC, fast_decode="gpu:60"))({0: files[i]}))
+
+
 def test_what_its_decoder_declines_is_left_too() -> None:
     made = GpuImages(SPEC, lambda files: [None, *decode(files[1:])], torch.device("cpu"), 10_000)
     assert list(made({7: jpeg(7), 8: jpeg(8)})) == [8]
@@ -70,6 +81,13 @@ def test_what_its_decoder_declines_is_left_too() -> None:
 def test_without_a_gpu_it_says_so() -> None:
     with pytest.raises(ColdpressError, match="fast_decode gpu needs a GPU"):
         ImagePreprocessor(replace(SPEC, fast_decode="gpu"))
+
+
+@pytest.mark.parametrize("wrong", ["gpu:0", "gpu:100", "gpu:x", "cpu"])
+def test_a_share_is_a_percentage(wrong: str) -> None:
+    model: Any = None
+    with pytest.raises(ColdpressError, match="expected True, False, 'gpu', or 'gpu:1' to 'gpu:99'"):
+        with_options(model, prompt=None, exif=False, fast_decode=wrong)
 
 
 def test_it_needs_images_of_one_size() -> None:

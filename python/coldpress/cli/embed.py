@@ -111,6 +111,16 @@ def embed(
             rich_help_panel="Model",
         ),
     ] = False,
+    gpu_decode: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PERCENT",
+            min=1,
+            max=100,
+            help="Have a GPU decode so many of the JPEG files, not to upstream's pixels; certified with the rest.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     text_column: options.TextColumn = None,
     image_column: options.ImageColumn = None,
     key_column: options.KeyColumn = None,
@@ -194,6 +204,9 @@ def embed(
         devices = parse_devices(device)
         if len(model) > 1 and (ray is not None or len(devices) > 1):
             raise typer.BadParameter("--ray and several devices are for one model")
+        if fast_decode and gpu_decode is not None:
+            raise typer.BadParameter("--fast-decode and --gpu-decode are two ways to decode a file: leave one out")
+        decoding = fast_decode if gpu_decode is None else "gpu" if gpu_decode == 100 else f"gpu:{gpu_decode}"
         extractors = [
             Extractor(
                 name,
@@ -202,7 +215,7 @@ def embed(
                 output=output,
                 prompt=prompt,
                 exif=exif,
-                fast_decode=fast_decode,
+                fast_decode=decoding,
                 threads=threads,
                 modality=options.modality_of(name, modality, sources, text_column, image_column, arch=arch),
                 arch=arch,

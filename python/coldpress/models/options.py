@@ -21,13 +21,13 @@ def with_options(loaded: LoadedModel, *, prompt: str | None, exif: bool, fast_de
     ColdpressError
         For an option that its kind of input does not have.
     """
-    if isinstance(fast_decode, str) and fast_decode != "gpu":
-        raise ColdpressError(f"fast_decode is {fast_decode!r}, expected True, False or 'gpu'")
+    if isinstance(fast_decode, str) and not re.fullmatch(r"gpu(:[1-9]\d?)?", fast_decode):
+        raise ColdpressError(f"fast_decode is {fast_decode!r}, expected True, False, 'gpu', or 'gpu:1' to 'gpu:99'")
     if isinstance(loaded.spec, ImageSpec):
         if prompt is not None:
             raise ColdpressError(f"{loaded.name} takes images; a prompt is for text models")
-        decoding: Any = fast_decode or loaded.spec.fast_decode
-        changed = replace(loaded.spec, exif=exif or loaded.spec.exif, fast_decode=decoding)
+        spec = loaded.spec
+        changed = replace(spec, exif=exif or spec.exif, fast_decode=fast_decode or spec.fast_decode)
         return replace(loaded, spec=changed)
     if exif or fast_decode:
         raise ColdpressError(f"{loaded.name} takes texts; exif and fast_decode are for image models")

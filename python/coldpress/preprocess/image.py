@@ -88,7 +88,7 @@ class ImagePreprocessor:
         self._lock = threading.Lock()
         self.keeps_shape = spec.keeps_shape
         self.transform = None if _image is None else native_transform(spec)
-        self.gpu = open_gpu(spec, max_pixels) if spec.fast_decode == "gpu" else None
+        self.gpu = open_gpu(spec, max_pixels) if isinstance(spec.fast_decode, str) else None
 
     @cached_property
     def exact(self) -> ImagePreprocessor:
