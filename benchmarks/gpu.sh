@@ -26,7 +26,8 @@ part() {
   case " ${PARTS:-$* $name} " in *" $name "*) ;; *) return ;; esac
   [ "$left" -lt 10 ] && { verdict[$name]="not run: no time left"; return; }
   [ "$limit" -gt "$left" ] && limit=$left
-  timeout --kill-after=5 "$limit" "$@" >"$out/$name.log" 2>&1
+  # an interrupt, not the end: what has been measured is still written
+  LEFT_S=$((limit - 15)) timeout --signal=INT --kill-after=10 "$limit" "$@" >"$out/$name.log" 2>&1
   local status=$?
   verdict[$name]="$([ $status = 0 ] && echo ok || echo "FAILED ($status)"), $((SECONDS - begin)) s"
   echo "== $name: ${verdict[$name]}"
@@ -47,25 +48,33 @@ compile() {
 sanitize() { # memcheck finds accesses out of bounds, racecheck missing barriers; torch's own kernels are left alone
   command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not installed"; return 1; }
   local tool failed=0
+  export PYTORCH_NO_CUDA_MEMORY_CACHING=1  # each tensor its own allocation: what lies behind it is nobody's
   for tool in memcheck racecheck; do
     compute-sanitizer --tool "$tool" --error-exitcode 9 --kernel-name kns=coldpress \
       "$python" benchmarks/gpu_sanitize.py || failed=1
   done
   return $failed
 }
-export -f compile sanitize
-export root build python device
+engine() { exec "$python" benchmarks/gpu_engine.py --device "$device" $smoke --json "$out/gpu_engine.json" --seconds "$LEFT_S"; }
+
+tests() {
+  local spread=
+  "$python" -c 'import xdist' 2>/dev/null && spread="-n 8 --dist load"
+  exec "$python" -m pytest -q -p no:cacheprovider -m cuda $spread tests/ops tests/engine tests/preprocess tests/models/test_conformance.py
+}
+export -f compile sanitize engine tests
+export root build python device smoke out
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null || echo "no GPU here"
-part build 150 bash -c compile
-part tests 170 "$python" -m pytest -q -p no:cacheprovider -m cuda tests/ops tests/engine tests/preprocess tests/models/test_conformance.py
-part sanitizer 60 bash -c sanitize
-part kernels 60 "$python" benchmarks/gpu_kernels.py --device "$device" $smoke --json "$out/gpu_kernels.json"
-part engine 240 "$python" benchmarks/gpu_engine.py --device "$device" $smoke --json "$out/gpu_engine.json" --seconds 210
+part build ${BUILD_S:-150} bash -c compile
+part engine 220 bash -c engine
 part files 90 "$python" benchmarks/gpu_files.py --device "$device" $smoke --json "$out/gpu_files.json"
+part kernels 45 "$python" benchmarks/gpu_kernels.py --device "$device" $smoke --json "$out/gpu_kernels.json"
+part tests 170 bash -c tests
+part sanitizer 90 bash -c sanitize
 
 echo
-for name in build tests sanitizer kernels engine files; do
+for name in build engine files kernels tests sanitizer; do
   [ -n "${verdict[$name]:-}" ] && printf '%-10s %s\n' "$name" "${verdict[$name]}"
 done
 grep -hE '^(FAILED|ERROR)|passed|failed' "$out/tests.log" 2>/dev/null | tail -n 12

@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-_REDUCED = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
 _lock = threading.Lock()
 _inside = ExitStack()
 _users = 0
@@ -17,7 +16,7 @@ _users = 0
 
 @contextmanager
 def exact_libraries() -> Iterator[None]:
-    """No TF32, no sums in 16 bits, no split sums, no choosing of convolutions by a stopwatch, as long as somebody asks.
+    """No TF32, no sums in 16 bits, no choosing of convolutions by a stopwatch, as long as somebody asks.
 
     The settings are the process's: the first thread to enter changes them, the last one to leave puts them back.
     """
@@ -37,22 +36,19 @@ def exact_libraries() -> Iterator[None]:
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    matmul: Any = torch.backends.cuda.matmul
-    before = {name: getattr(matmul, name) for name in ("allow_tf32", *_REDUCED)}
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        matmul.allow_tf32 = False
-        for name in _REDUCED:
-            _forbid(matmul, name)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                setattr(matmul, name, value)
-
-
-def _forbid(matmul: Any, name: str) -> None:
-    """Forbid sums in 16 bits and, where torch can say so, sums that are split among blocks."""
-    try:
-        setattr(matmul, name, (False, False))
-    except TypeError:  # a torch that takes one value
-        setattr(matmul, name, False)
+    cudnn, matmul = cast(Any, torch.backends.cudnn), cast(Any, torch.backends.cuda.matmul)
+    with ExitStack() as restore:
+        for module, name, value in (
+            (cudnn, "enabled", True),
+            (cudnn, "benchmark", False),
+            (cudnn, "deterministic", True),
+            (cudnn.conv, "fp32_precision", "ieee"),
+            (matmul, "fp32_precision", "ieee"),
+        ):
+            restore.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
+        for name in ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction"):
+            before, split = getattr(matmul, name), getattr(matmul, f"{name}_split_k", True)
+            restore.callback(setattr, matmul, name, before if split else (before, split))
+            setattr(matmul, name, False)  # sums may be split: all rows of a shape are, in the same way
+        yield

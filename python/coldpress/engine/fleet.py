@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from coldpress import _library
 from coldpress.engine.budget import Budget, cut
 from coldpress.engine.exactness import exact_libraries
 from coldpress.engine.lane import Forward, Lane, Rows
@@ -89,7 +90,9 @@ class Fleet:
         def finish(rows: Rows) -> Rows:
             return {output.name: reduction(output, rows[output.name]) for output in self.outputs}
 
-        return Lane(_forward(backbone, self.outputs), finish, self.budget, device, captured=backbone.captured)
+        kernels = _library.compiled()["_ops_cuda"] == "loaded"  # what stands in for them asks the GPU for values
+        captured = backbone.captured and kernels
+        return Lane(_forward(backbone, self.outputs), finish, self.budget, device, captured=captured)
 
     def _shrink(self, error: Exception) -> None:
         """Release everything, and go on with half of the budget."""

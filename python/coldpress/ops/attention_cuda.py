@@ -12,6 +12,7 @@ Never run on a GPU yet.
 from __future__ import annotations
 
 import inspect
+import threading
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,8 @@ import torch
 from torch.nn import functional as F
 
 from coldpress.ops._lengths import Lengths, lengths
+
+_choosing = threading.Lock()  # the choice of a kernel is the process's, and several GPUs have a thread each
 
 
 def varlen_attention_cuda(
@@ -69,8 +72,10 @@ def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tenso
 
     order = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # those that take a mask of any shape
     if mask is None:
-        order = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, *order]
-    with sdpa_kernel(order, set_priority=True):
+        order.insert(0, SDPBackend.FLASH_ATTENTION)
+        if q.shape[2] > 1:  # cuDNN may have no plan for a single query, and raises then
+            order.insert(0, SDPBackend.CUDNN_ATTENTION)
+    with _choosing, sdpa_kernel(order, set_priority=True):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
