@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
 
 from coldpress._version import __version__
 from coldpress.cli import _terminal as terminal
@@ -77,12 +78,28 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     start = ("coldpress demo", "coldpress embed photos/ --model facebook/dinov2-small --out photos.store")
-    app.callback(epilog=_epilog((*start, "coldpress COMMAND --help")))(_root)
+    app.callback(cls=_Group, epilog=_epilog((*start, "coldpress COMMAND --help")))(_root)
     for command in commands():
-        app.command(command.name, help=_help(command), epilog=_epilog(command.examples), rich_help_panel=command.group)(
-            _guarded(command)
-        )
+        shown: dict[str, Any] = {"help": _help(command), "epilog": _epilog(command.examples)}
+        app.command(command.name, cls=_Leaf, rich_help_panel=command.group, **shown)(_guarded(command))
     return app
+
+
+class _Leaf(TyperCommand):
+    def get_help_option(self, ctx: Any) -> Any:
+        return _without_type(super().get_help_option(ctx))
+
+
+class _Group(TyperGroup):
+    def get_help_option(self, ctx: Any) -> Any:
+        return _without_type(super().get_help_option(ctx))
+
+
+def _without_type(option: Any) -> Any:
+    """Let the help show ``--help``, not ``--help <bool>``."""
+    if option is not None:
+        option.metavar = ""
+    return option
 
 
 def _print_version(asked: bool) -> None:
