@@ -14,6 +14,7 @@ from coldpress import _library, ops
 from coldpress.ops.bias_gelu import bias_gelu_reference
 from coldpress.ops.layer_norm import add_layer_norm_reference, layer_norm_reference
 from coldpress.ops.linear_float8 import linear_float8_reference, quantize_rows_reference
+from coldpress.ops.merge_tokens import merge_tokens_reference
 from coldpress.ops.patchify import patchify_reference
 from coldpress.ops.pool import pool_reference
 from coldpress.ops.residual_norm import norm_quantized_reference, residual_norm_reference
@@ -241,6 +242,29 @@ def test_attention_of_a_sequence_does_not_depend_on_the_longest() -> None:
             results.append(ops.varlen_attention(q, k, v, ends, scale=0.125))
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("lengths", "prefix", "merged"), [((197,) * 8, 1, 13), ((42,) * 3, 0, 21), ((30, 9, 64), 1, 4)]
+)
+def test_merge_tokens(lengths: tuple[int, ...], prefix: int, merged: int, dtype: torch.dtype) -> None:
+    x, keys = randn(sum(lengths), 40, dtype=dtype), randn(sum(lengths), 64)
+    sizes = torch.randint(1, 5, (sum(lengths),), dtype=torch.int32, device="cuda")
+    args, equal = (x, keys, sizes, bounds(*lengths)), len(set(lengths)) == 1
+    results = []
+    with ops.known_lengths(max(lengths), equal=equal):
+        for mode in ("default", "error" if equal else "default"):  # where images are equally long, nothing waits
+            torch.cuda.set_sync_debug_mode(mode)
+            try:
+                results.append(ops.merge_tokens(*args, prefix=prefix, merged=merged))
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+    exact, left = merge_tokens_reference(x.double().cpu(), *(t.cpu() for t in args[1:]), prefix, merged)
+    for rows, counts in results:
+        assert torch.equal(counts.cpu(), left)
+        assert torch.equal(rows, results[0][0])
+        torch.testing.assert_close(rows.double().cpu(), exact, rtol=torch.finfo(dtype).eps, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["nearest", "bilinear", "bicubic", "lanczos"])

@@ -5,7 +5,7 @@ import torch
 from rule import TAILS, on_every_level
 
 from coldpress import ops
-from coldpress.ops.merge_tokens import merge_tokens_reference
+from coldpress.ops.merge_tokens import merge_tokens_cuda, merge_tokens_reference
 
 Merged = tuple[torch.Tensor, torch.Tensor]
 
@@ -121,3 +121,72 @@ def test_what_does_not_fit_is_named() -> None:
 
 def test_opcheck() -> None:
     torch.library.opcheck(torch.ops.coldpress.merge_tokens.default, (*images((10, 12)), 1, 3))
+
+
+def equal_images(B: int, T: int, kind: str, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
+    """Images of T tokens: "drawn" keys, some of them "nan", or keys of few "kinds", whose cosines have no rounding."""
+    x, keys, sizes, ends = images((T,) * B)
+    if kind == "nan":
+        keys[torch.rand(len(keys)) < 0.3] = float("nan")
+    if kind == "kinds":
+        signs = torch.randint(0, 2, keys.shape).float() * 2 - 1
+        few = torch.rand(len(keys), 1) < 0.5  # with one or four numbers of magnitude 1, a key is 1 or 2 long
+        keys = signs * (torch.rand(keys.shape).argsort(1).argsort(1) < torch.where(few, 1, 4))
+    return x.to(dtype), keys, sizes, ends
+
+
+def merge_as_on_a_gpu(args: tuple[torch.Tensor, ...], T: int, prefix: int, merged: int) -> Merged:
+    with ops.known_lengths(T, equal=True):
+        return merge_tokens_cuda(*args, prefix, merged)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["drawn", "nan", "kinds"])
+@pytest.mark.parametrize("prefix", [0, 1, 5])
+def test_all_images_of_a_gpu_at_once_are_the_reference(prefix: int, kind: str, dtype: torch.dtype) -> None:
+    for patches in (1, 2, 3, 8, 17, 40):
+        for merged in {0, min(1, patches // 2), patches // 3, patches // 2}:
+            T = prefix + patches
+            args = equal_images(4, T, kind, dtype)
+            rows, sizes = merge_as_on_a_gpu(args, T, prefix, merged)
+            expected, left = merge_tokens_reference(args[0].double(), *args[1:], prefix, merged)
+            assert (rows.dtype, sizes.dtype) == (dtype, torch.int32)
+            assert torch.equal(sizes, left)
+            torch.testing.assert_close(rows.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-6)
+            shape = (4, T - merged, 20)
+            assert torch.equal(rows.view(shape)[:, :prefix], args[0].view(4, T, 20)[:, :prefix])
+
+
+def test_on_a_gpu_an_image_keeps_its_bits_in_batches_of_one_shape() -> None:
+    T, prefix, merged = 41, 1, 13
+    args = equal_images(6, T, "kinds")
+    rows, sizes = merge_as_on_a_gpu(args, T, prefix, merged)
+    again, _ = merge_as_on_a_gpu(args, T, prefix, merged)
+    assert torch.equal(again, rows)
+    for place in range(6):
+        others = equal_images(6, T, "nan")
+        for other, tensor in zip(others[:3], args[:3], strict=True):
+            other[place * T : (place + 1) * T] = tensor[2 * T : 3 * T]
+        found, left = merge_as_on_a_gpu(others, T, prefix, merged)
+        assert torch.equal(found.view(6, T - merged, -1)[place], rows.view(6, T - merged, -1)[2])
+        assert torch.equal(left.view(6, -1)[place], sizes.view(6, -1)[2])
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_on_a_gpu_images_may_differ_in_length(*, known: bool) -> None:
+    args = images((30, 9, 64))
+    with ops.known_lengths(64 if known else None):
+        found = merge_tokens_cuda(*args, 1, 4)
+    assert_as_reference(found, args, 1, 4)
+
+
+def test_on_a_gpu_what_does_not_fit_is_named_too() -> None:
+    args = equal_images(2, 8, "drawn")
+    for known in (None, 8):
+        with (
+            ops.known_lengths(known, equal=True),
+            pytest.raises(RuntimeError, match="sequence 0 has 8 tokens, expected at least 9"),
+        ):
+            merge_tokens_cuda(*args, 1, 4)
+    x, keys, sizes, _ = args
+    assert merge_tokens_cuda(x[:0], keys[:0], sizes[:0], bounds(), 1, 4)[0].shape == (0, 20)

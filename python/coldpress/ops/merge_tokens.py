@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from coldpress.ops._define import define
+from coldpress.ops._lengths import lengths
 
 _UNLIKE = -2.0  # below every cosine: what a key that is not a number has
 
@@ -25,7 +26,8 @@ def merge_tokens_reference(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Plain torch, one image after the other."""
     parts = []
-    for begin, end in itertools.pairwise(cu_seqlens.tolist()):
+    for number, (begin, end) in enumerate(itertools.pairwise(cu_seqlens.tolist())):
+        _check(number, end - begin, prefix, merged)
         image = slice(begin, end)
         parts.append(_merge_image(x[image], keys[begin + prefix : end], sizes[image], prefix, merged))
     if not parts:
@@ -40,17 +42,78 @@ def _merge_image(
     if not merged:
         return x.clone(), sizes.clone()
     senders = torch.arange(prefix + 1, len(x), 2, device=x.device)
-    units = F.normalize(keys, dim=1, eps=1e-12)
+    units = F.normalize(_widened(keys), dim=1, eps=1e-12)
     best, nearest = (units[1::2] @ units[::2].T).nan_to_num(nan=_UNLIKE).max(dim=1)
     sent = best.argsort(descending=True, stable=True)[:merged].sort().values
     sources, targets = senders[sent], prefix + 2 * nearest[sent]
-    weights = sizes.to(x.dtype).unsqueeze(1)
-    sums = (x * weights).index_add(0, targets, x[sources] * weights[sources])
+    weighted = _widened(x) * sizes.unsqueeze(1)
+    received = torch.arange(len(x), device=x.device).unsqueeze(1) == targets
+    sums = weighted + received.to(weighted.dtype) @ weighted[sources]  # on a GPU, index_add has no fixed order
     counts = sizes.index_add(0, targets, sizes[sources])
-    rows = torch.where((counts > sizes).unsqueeze(1), sums / counts.unsqueeze(1), x)
+    rows = torch.where((counts > sizes).unsqueeze(1), (sums / counts.unsqueeze(1)).to(x.dtype), x)
     kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
     kept[sources] = False
     return rows[kept], counts[kept]
+
+
+def merge_tokens_cuda(
+    x: torch.Tensor, keys: torch.Tensor, sizes: torch.Tensor, cu_seqlens: torch.Tensor, prefix: int, merged: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All images at once where they are known to have equally many tokens: nothing then waits for the GPU.
+
+    Every token is copied once, to where it stays; what was merged is written over it. Never run on a GPU yet.
+    """
+    known = lengths()
+    if known is None or not known.equal:
+        return merge_tokens_reference(x, keys, sizes, cu_seqlens, prefix, merged)
+    T, B = known.longest, len(cu_seqlens) - 1
+    _check(0, T, prefix, merged)
+    if not merged:
+        return x.clone(), sizes.clone()
+    sent, nearest = _matches(keys.view(B, T, keys.shape[1])[:, prefix:], merged)
+    sources, targets = prefix + 2 * sent + 1, prefix + 2 * nearest
+    image = torch.arange(B, device=x.device).unsqueeze(1)
+    rows, counts = _averages(x, sizes, T * image + sources, T * image + targets)
+
+    staying = torch.arange(T - merged, device=x.device).unsqueeze(1)
+    in_front = sources - torch.arange(merged, device=x.device)  # of a source, among those that stay
+    kept = T * image + staying.T + (in_front.unsqueeze(1) <= staying).sum(2)
+    places = (T - merged) * image + targets - (sources.unsqueeze(1) < targets.unsqueeze(2)).sum(2)
+    left, left_sizes = x[kept.flatten()], sizes[kept.flatten()]
+    left[places.flatten()] = rows.flatten(0, 1)
+    left_sizes[places.flatten()] = counts.flatten()
+    return left, left_sizes
+
+
+def _matches(keys: torch.Tensor, merged: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of keys (B, patches, W): which senders go, in order, and to which receivers, (B, merged) twice."""
+    units = F.normalize(_widened(keys), dim=2, eps=1e-12)
+    best, nearest = (units[:, 1::2] @ units[:, ::2].mT).nan_to_num(nan=_UNLIKE).max(dim=2)
+    sent = best.argsort(dim=1, descending=True, stable=True)[:, :merged].sort(dim=1).values
+    return sent, nearest.gather(1, sent)
+
+
+def _averages(
+    x: torch.Tensor, sizes: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the target of each source (B, merged) becomes, and its size; of sources with one target the same bits."""
+    together = targets.unsqueeze(2) == targets.unsqueeze(1)
+    given, own = (_widened(x[rows]) * sizes[rows].unsqueeze(2) for rows in (sources, targets))
+    sums = torch.baddbmm(own, together.to(given.dtype), given)
+    counts = sizes[targets] + (together * sizes[sources].unsqueeze(1)).sum(2, dtype=torch.int32)
+    rows = (sums / counts.unsqueeze(2)).to(x.dtype)
+    return rows.take_along_dim(together.byte().argmax(2).unsqueeze(2), dim=1), counts
+
+
+def _widened(t: torch.Tensor) -> torch.Tensor:
+    return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def _check(number: int, tokens: int, prefix: int, merged: int) -> None:
+    if tokens < prefix + 2 * merged:
+        raise RuntimeError(
+            f"coldpress::merge_tokens: sequence {number} has {tokens} tokens, expected at least {prefix + 2 * merged}"
+        )
 
 
 def _fake(
@@ -64,6 +127,7 @@ _merge_tokens = define(
     "merge_tokens(Tensor x, Tensor keys, Tensor sizes, Tensor cu_seqlens, int prefix, int merged) -> (Tensor, Tensor)",
     reference=merge_tokens_reference,
     fake=_fake,
+    cuda=merge_tokens_cuda,
 )
 
 
@@ -80,7 +144,7 @@ def merge_tokens(
 
     Parameters
     ----------
-    x : (T, D) float32, contiguous: the tokens of all images one after the other.
+    x : (T, D) float32, on a GPU float16 and bfloat16 too, contiguous: the tokens of all images one after the other.
     keys : (T, W) float32, contiguous: what tokens are compared by.
     sizes : (T,) int32: how many patches each token stands for.
     cu_seqlens : (B + 1,) int32, image b is tokens ``cu_seqlens[b]:cu_seqlens[b + 1]``.
@@ -89,7 +153,8 @@ def merge_tokens(
 
     Returns
     -------
-    The tokens that are left, (T - B * merged, D), and their sizes. An image depends on itself alone, bit for bit.
+    The tokens that are left, (T - B * merged, D), and their sizes. An image depends on itself alone, bit for bit; on a
+    GPU in batches of one shape, where :func:`coldpress.ops.known_lengths` says that images are equally long.
 
     Raises
     ------
