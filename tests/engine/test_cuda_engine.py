@@ -75,12 +75,25 @@ def dino() -> LoadedModel:
     return loaded(lambda: VisionTower(config, IMAGES), IMAGES)
 
 
+def merging_vit() -> LoadedModel:
+    """Its blocks merge 10 of 64 patches each, which is where two nearly equal cosines may change places."""
+
+    def tower() -> VisionTower:
+        config = VisionConfig(width=192, depth=3, heads=3, hidden=768, patch=8, image_size=64)
+        made = VisionTower(config, IMAGES)
+        made.merge(10)
+        return made
+
+    return loaded(tower, IMAGES)
+
+
 def resnet() -> LoadedModel:
     return loaded(lambda: ResNet(ResNetConfig(stem=16, widths=(32, 64), depths=(1, 2)), IMAGES), IMAGES)
 
 
 NETWORKS = [bert, modern_bert, biased_bert, vit, dino, resnet]
 TRANSFORMERS = NETWORKS[:-1]
+MERGING = [merging_vit]
 
 
 def company(model: LoadedModel, count: int = COMPANY) -> list[ModelInput]:
@@ -125,10 +138,19 @@ def test_sixteen_bits_are_close(make: Callable[[], LoadedModel], precision: str)
     assert cosines(vectors(computer(model, precision), company(model)), exact(make)).min() > 0.999
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_merging_is_close(precision: str) -> None:
+    """Where two cosines are nearly equal, another pair may be merged than on the CPU: most images tell, not each."""
+    found, expected = vectors(computer(merging_vit(), precision), company(merging_vit())), exact(merging_vit)
+    near = cosines(found, expected)
+    assert near.mean() > 0.999
+    assert np.median(near) > (1 - 1e-6 if precision == "fp32" else 0.999)
+
+
 @pytest.mark.skipif(
     torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 9), reason="no products in float8"
 )
-@pytest.mark.parametrize("make", TRANSFORMERS)
+@pytest.mark.parametrize("make", TRANSFORMERS + MERGING)
 def test_float8_is_close_and_independent(make: Callable[[], LoadedModel]) -> None:
     model = make()
     compute, inputs = computer(model, "fp8"), company(model)
@@ -138,7 +160,7 @@ def test_float8_is_close_and_independent(make: Callable[[], LoadedModel]) -> Non
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
-@pytest.mark.parametrize("make", NETWORKS)
+@pytest.mark.parametrize("make", NETWORKS + MERGING)
 def test_bits_are_the_same_in_any_company(make: Callable[[], LoadedModel], precision: str) -> None:
     model = make()
     compute, inputs = computer(model, precision), company(model)
@@ -152,7 +174,7 @@ def test_bits_are_the_same_in_any_company(make: Callable[[], LoadedModel], preci
     assert np.array_equal(vectors(computer(make(), precision), inputs), whole)
 
 
-@pytest.mark.parametrize("make", NETWORKS)
+@pytest.mark.parametrize("make", NETWORKS + MERGING)
 def test_networks_become_graphs(make: Callable[[], LoadedModel], caplog: pytest.LogCaptureFixture) -> None:
     model = make()
     compute = computer(model, "bf16")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conformance import every_output, torch_threads, write_files
+from fake_gpu import GPU, Watch, batch_there, fake_gpu, moved
 from test_clip import BOTH, both
 from test_vit import PANELS, processor
 from torch.nn import functional as F
@@ -138,6 +139,25 @@ def test_an_image_keeps_its_bits_in_any_company(name: str, precision: str) -> No
                 for rows in (slice(0, 7), slice(2, 3), slice(1, 6)):
                     part = network(ImageBatch(batch.pixels[rows]), outputs)
                     assert all(torch.equal(part[key], whole[key][rows]) for key in whole)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp8"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_nothing_waits_for_a_gpu(name: str, precision: str) -> None:
+    """Merging networks become CUDA graphs too: op by op without values, everything is and stays on the device."""
+    network, pixels, outputs = unpacked(**VARIANTS[name]), images(7), every_output(3)
+    network.merge(4)
+    assert network.captured
+    with fake_gpu() as mode, torch.inference_mode():
+        moved(network, mode)
+        network.prepare(precision)
+        batch = batch_there(pixels, 0, mode)
+        for asked in ([o for o in outputs if o.pooling != "last"], outputs[:1]):
+            with Watch():
+                vectors = network(batch, asked)
+            for output in asked:
+                rows = vectors[output.name]
+                assert (rows.device, rows.dtype, rows.shape) == (GPU, torch.float32, (7, network.dim(output)))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -184,7 +184,7 @@ class VisionTower(Backbone):
             return merged
 
     def _lengths(self, tokens: torch.Tensor, packing: Packing) -> AbstractContextManager[None]:
-        """Let attention know that images have equally many tokens, where they do."""
+        """Let attention and merging know that images have equally many tokens, where they do."""
         images = len(packing.cu_seqlens) - 1
         return ops.known_lengths(len(tokens) // images if images and not self.keeps_shape else None, equal=True)
 
@@ -238,8 +238,8 @@ class VisionTower(Backbone):
 
     @property
     def captured(self) -> bool:  # type: ignore[override]
-        """Where images have one size and keep all of their patches."""
-        return not self.keeps_shape and self.merging is None
+        """Where images have one size; a block takes equally many patches from each."""
+        return not self.keeps_shape
 
     @property
     def patches(self) -> int:
