@@ -8,15 +8,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import dying_worker
 import pytest
 import torch
 
 from coldpress import Extractor, from_module
 from coldpress.distributed import embed, parse_devices
+from coldpress.distributed.processes import ProcessCrew
+from coldpress.distributed.worker import pack
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.store import EmbeddingStore
 
@@ -116,6 +120,28 @@ def test_workers_that_are_always_lost_end_the_run_with_one_error(photo_extractor
     with pytest.raises(ColdpressError, match=r"^3 worker processes were lost .*signal 9\) over the inputs"):
         embed(photos, photo_extractor, tmp_path / "store", devices="2xcpu", shard_rows=40)
     assert EmbeddingStore(tmp_path / "store").inputs == 0
+
+
+def test_what_a_lost_worker_had_besides_is_done_again(tmp_path: Path):
+    """Its process is buried by the thread of one chunk while that of another answers its question."""
+    crew = ProcessCrew(pack(dying_worker.fatal, tmp_path / "died"), ["cpu"], threads=1)
+    with ThreadPoolExecutor(2) as pool, crew:
+        first = pool.submit(crew, 0, lambda hashes: [False] * len(hashes))
+
+        def known(hashes: Sequence[str]) -> Sequence[bool]:
+            first.result(60)  # by another process
+            return [False] * len(hashes)
+
+        second = pool.submit(crew, 1, known)
+        assert (first.result(60), second.result(60)) == (0, 1)
+
+
+def test_a_delivery_that_cannot_be_sent_is_no_end_of_the_run(tmp_path: Path):
+    with (
+        ThreadPoolExecutor(1) as pool,
+        ProcessCrew(pack(dying_worker.unsendable, tmp_path / "died"), ["cpu"], threads=1) as crew,
+    ):
+        assert pool.submit(crew, 7, lambda hashes: [False] * len(hashes)).result(60) == 7
 
 
 def test_an_error_of_a_worker_is_the_error_of_the_run(photo_extractor, photos, tmp_path):

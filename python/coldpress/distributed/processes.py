@@ -106,7 +106,7 @@ class _Member:
                 logger.warning(
                     "the worker process on %s was lost (%s): another one replaces it", self._device, self.epitaph
                 )
-                self._close()
+                self._let_go()
 
     def stop(self) -> None:
         """End the process: at once, for nothing that it may still be doing is wanted."""
@@ -114,7 +114,7 @@ class _Member:
             if self._process is not None:
                 self._process.kill()
                 self._process.wait()
-                self._close()
+                self._let_go()
 
     def _start(self) -> None:
         pairs = [Pipe() for _ in range(self._slots)]
@@ -134,9 +134,8 @@ class _Member:
         with suppress(ConnectionError):  # it has ended already: whoever asks first finds out
             self._connections[0].send((self._payload, self._device, self._threads))
 
-    def _close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+    def _let_go(self) -> None:
+        """Forget the process; a pipe is closed by the last one to hold it, who may be reading from it just now."""
         self._process, self._connections = None, []
 
 

@@ -108,7 +108,7 @@ def _serve(connection: Connection[Any, Any], work: Callable[..., Any]) -> None:
             answer: Sequence[bool] = connection.recv()
             return answer
 
-    with suppress(EOFError, ConnectionError):
+    with connection, suppress(EOFError, ConnectionError):  # closed whatever happens: who asks must not wait for ever
         while True:
             items = connection.recv()
             try:
