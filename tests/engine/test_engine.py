@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,22 @@ def test_ordered_map_keeps_order_and_passes_errors_on() -> None:
     with pytest.raises(ValueError, match="seven"):
         seen.extend(ordered_map(fragile, range(50), workers=2))
     assert seen == list(range(7))
+
+
+def test_an_ordered_map_that_is_closed_draws_no_more() -> None:
+    drawn: list[int] = []
+
+    def slow() -> Iterator[int]:
+        for number in range(1000):
+            drawn.append(number)
+            time.sleep(0.05)
+            yield number
+
+    found = ordered_map(lambda x: x, slow(), workers=8)
+    next(found)
+    before = len(drawn)
+    found.close()
+    assert len(drawn) <= before + 1  # that which was under way
 
 
 def test_background_surfaces_errors() -> None:

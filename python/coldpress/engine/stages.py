@@ -44,6 +44,7 @@ def ordered_map(work: Callable[[T], R], items: Iterable[T], workers: int) -> Gen
                     return
                 yield result  # type: ignore[misc]
         finally:
+            reader.shutdown(wait=False, cancel_futures=True)
             for future in window:
                 future.cancel()
 
