@@ -157,6 +157,14 @@ def test_pairs_are_key_and_content_or_content_and_label():
     assert [(i.key, i.content, i.metadata) for i in texts] == [("0", "a text", {"label": 1}), ("key", "a text", {})]
 
 
+def test_keys_of_a_mapping_are_keys_whatever_the_content_is():
+    items = list(MemorySource({"a": "a text", "b": float("nan"), "c": 3, 4: "another"}, "text").items())
+    assert [item.key for item in items] == ["a", "b", "c", "4"]
+    wrong = [Failed(f"got {kind}, expected a string") for kind in ("float", "int")]
+    assert [item.content for item in items] == ["a text", *wrong, "another"]
+    assert not any(item.metadata for item in items)
+
+
 def test_an_iterator_is_read_once_and_a_single_text_is_no_list():
     source = MemorySource(iter(["a"]), "text")
     assert len(list(source.items())) == 1

@@ -45,7 +45,8 @@ class MemorySource:
         self._by_number = not isinstance(data, Iterable) and isinstance(data, Sized) and hasattr(data, "__getitem__")
         if isinstance(data, str | bytes) or not (isinstance(data, Iterable) or hasattr(data, "__getitem__")):
             raise SourceError(f"got a single {type(data).__name__}, expected a list or another iterable of items")
-        self._data: Any = data.items() if isinstance(data, Mapping) else data
+        self._keyed = isinstance(data, Mapping)
+        self._data: Any = data.items() if self._keyed else data
         self._modality: Modality = modality
         self._once = isinstance(data, Iterator)
         self._spent = False
@@ -83,7 +84,7 @@ class MemorySource:
             return value
         if isinstance(value, Failed):
             return Item(str(number), value)
-        key, content, metadata = _take_apart(value)
+        key, content, metadata = (str(value[0]), value[1], {}) if self._keyed else _take_apart(value)
         made = _text(content) if self._modality == "text" else _image(content)
         return Item(str(number) if key is None else key, made, "", metadata)
 
