@@ -105,6 +105,9 @@ def test_keys_are_kept_as_hashes_in_a_file_of_their_owner(tmp_path: Path) -> Non
     assert alice != bob
     keys = read_keys(file)
     assert [owner_of(key, keys) for key in (alice, bob, alice[:-1], "")] == ["alice", "bob", None, None]
+    file.write_text(file.read_text().removesuffix("\n"))  # as an editor may leave it
+    new_key(file, "carol")
+    assert list(read_keys(file)) == ["alice", "bob", "carol"]
     with pytest.raises(ColdpressError, match="has a key of 'bob' already"):
         new_key(file, "bob")
     with pytest.raises(ColdpressError, match="letters, digits"):

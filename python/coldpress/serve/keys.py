@@ -36,8 +36,9 @@ def new_key(path: Path, name: str) -> str:
         raise ColdpressError(f"{path} has a key of {name!r} already: delete its line first, or take another name")
     key = PREFIX + secrets.token_urlsafe(32)
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
-            file.write(f"{name}: {_digest(key)}\n")
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+", encoding="utf-8") as file:
+            begun = file.read()[-1:] not in ("", "\n")  # an editor has left the last line without its end
+            file.write("\n" * begun + f"{name}: {_digest(key)}\n")
     except OSError as error:
         raise ColdpressError(f"cannot write {path}: {error.strerror}") from error
     return key
