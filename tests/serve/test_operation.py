@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import shutil
 import signal
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +21,9 @@ import pytest
 
 from coldpress import Client, Extractor, VectorIndex
 from coldpress.errors import ServerError
+from coldpress.probes import fit_probe
 from coldpress.serve import Limits, Metrics, Places, Service, build
+from coldpress.store import EmbeddingStore
 
 QUESTIONS = ["how are files opened", "sockets and protocols"]
 LONG = "a word and another one " * 60
@@ -93,6 +97,33 @@ def test_a_new_index_is_taken_up_without_a_failed_request(
             assert client.info()["index"]["rows"] == 300
             assert len(client.search("a question", k=2)[0]) == 2
         assert any("come from different spaces" in line for line in server.said)
+
+
+def test_a_head_that_is_replaced_while_a_request_comes_in_answers_with_its_own_classes(
+    start: Callable[..., Any], store: EmbeddingStore, head: Path, tmp_path: Path
+) -> None:
+    live = tmp_path / "live.head"
+    shutil.copytree(head, live)
+    named = [f"new {row % 2}" for row in range(len(store))]
+    with start("--head", live) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        body = json.dumps({"text": "a question"}).encode()
+        connection.putrequest("POST", "/v1/predict")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:5])
+        wait_for(lambda: "coldpress_requests_active 1.0" in metrics_of(server))
+        fit_probe(store, named).head.save(live)
+        server.client._json("/v1/reload", {})
+        connection.send(body[5:])
+        (result,) = json.load(connection.getresponse())["results"]
+    assert result["label"] in ("new 0", "new 1")
+    assert sorted(result["probabilities"]) == ["new 0", "new 1"]
+
+
+def metrics_of(server: Any) -> str:
+    with urllib.request.urlopen(f"{server.url}/metrics") as answer:
+        return str(answer.read().decode())
 
 
 def test_too_much_is_answered_with_429_or_504_and_everything_else_goes_on(

@@ -24,7 +24,7 @@ from coldpress.serve.schemas import (
     SearchRequest,
     SearchResponse,
 )
-from coldpress.serve.service import Embedded, Hit, Service, classes_of
+from coldpress.serve.service import Embedded, Hit, Service
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": why}
@@ -102,7 +102,7 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/predict", response_model=PredictResponse, openapi_extra=body_of(PredictRequest) | PARAMETERS)
     async def predict(request: Request) -> Response:
         """Classify texts, images or vectors; where there is an index, with their neighbours in the same answer."""
-        head = service.head
+        _ = service.head
         query = await read_query(request, PredictRequest, service.encoder.dim, service.limits)
         if query.kind != "vector":
             service.require_own(query.kind)
@@ -113,11 +113,11 @@ def router(service: Service) -> APIRouter:
             found = await service.search(vectors, query.options.k)
         results = [
             {
-                "label": label,
-                "probabilities": classes_of(head, predicted, row),
+                "label": predicted.label(row),
+                "probabilities": predicted.ranked(row),
                 "neighbours": None if hits is None else hits_json(hits),
             }
-            for row, (label, hits) in enumerate(zip(predicted.labels, found, strict=True))
+            for row, hits in enumerate(found)
         ]
         return JSON({"results": results, "fingerprint": fingerprint(service)})
 

@@ -65,10 +65,19 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """Classes of N items: their labels, and probabilities (N, K) in the order of the head's classes."""
+    """Classes of N items: probabilities (N, K) of the K `classes` that the head had when it was asked."""
 
-    labels: Sequence[str | int]
+    classes: Sequence[str | int]
     probabilities: npt.NDArray[np.float64]
+
+    def label(self, row: int) -> str | int:
+        """The most probable class of an item."""
+        return self.classes[int(self.probabilities[row].argmax())]
+
+    def ranked(self, row: int) -> Mapping[str, float]:
+        """Class to probability of an item, the most probable first."""
+        order = np.argsort(-self.probabilities[row], kind="stable")
+        return {str(self.classes[i]): round(float(self.probabilities[row, i]), 6) for i in order}
 
 
 class Service:
@@ -210,8 +219,7 @@ class Service:
     async def predict(self, vectors: npt.NDArray[np.float32]) -> Predicted:
         """The classes of vectors."""
         head = self.head
-        probabilities = await self.in_thread(head.predict_proba, vectors)
-        return Predicted([head.classes[int(best)] for best in probabilities.argmax(axis=1)], probabilities)
+        return Predicted(head.classes, await self.in_thread(head.predict_proba, vectors))
 
     async def reload(self) -> None:
         """Open index and head anew; requests under way keep what they began with.
@@ -284,9 +292,3 @@ class Service:
 
     def _tell_rows(self) -> None:
         self.metrics.rows.set(0 if self.opened.index is None else len(self.opened.index))
-
-
-def classes_of(head: Head, predicted: Predicted, row: int) -> Mapping[str, float]:
-    """Class to probability of one item, the most probable first."""
-    order = np.argsort(-predicted.probabilities[row], kind="stable")
-    return {str(head.classes[i]): round(float(predicted.probabilities[row, i]), 6) for i in order}
