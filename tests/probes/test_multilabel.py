@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from coldpress.errors import ColdpressError
 from coldpress.probes import Head, Recipe, fit_multilabel
 from coldpress.probes.evaluate_sets import evaluate_sets
+from coldpress.probes.label_values import as_sets
 from coldpress.probes.splits import deal_labels
 
 NAMES = ("bee", "flower", "sky")
@@ -109,6 +110,14 @@ def test_texts_with_separators_json_and_empty_lists(make_store, tmp_path):
     assert [one.train_items + one.test_items for one in whole] == [300, 300]
     assert whole[0].evaluation == whole[1].evaluation
     assert whole[0].head.classes == NAMES
+
+
+def test_whole_numbers_are_labels_however_they_are_written():
+    sets = [[1.0, 2.0], [2.0], [], [10.0]]
+    for written in (sets, [json.dumps(one) for one in sets], [[str(int(x)) for x in one] for one in sets]):
+        values, names = as_sets(written, "the labels")
+        assert names == (1, 2, 10)
+        assert values.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]]
 
 
 def test_probabilities_are_met_as_often_as_they_say(make_store):

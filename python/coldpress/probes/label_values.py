@@ -61,11 +61,11 @@ def as_sets(
     given = list(dict.fromkeys(label for one in sets for label in one))
     if not given:
         raise ColdpressError(f"{origin} holds lists without any label: name another column or a file")
-    names = np.unique(as_array(given, origin))
-    column = {str(name): place for place, name in enumerate(names.tolist())}
+    names, places = np.unique(as_array(given, origin), return_inverse=True)
+    column = dict(zip(given, places.tolist(), strict=True))
     found = np.zeros((len(sets), len(names)), dtype=np.uint8)
     for row, one in enumerate(sets):
-        found[row, [column[str(label)] for label in one]] = 1
+        found[row, [column[label] for label in one]] = 1
     return found, tuple(names.tolist())
 
 
