@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from coldpress.store import EmbeddingStore, StoreWriter
-from coldpress.types import Fingerprint, Item, Outcome, Results, TextInput
+from coldpress.types import Failed, Fingerprint, Item, Outcome, Results, TextInput
 
 
 @pytest.fixture(scope="session")
 def make_store(tmp_path_factory):
-    """Function of vectors (N, D), options and metadata columns: a store of them."""
+    """Function of vectors (N, D), options and metadata columns: a store of them, of which the first ones `failed`."""
 
-    def make(vectors, *, space="abc", dtype="float32", shard_rows=5000, **columns):
+    def make(vectors, *, space="abc", dtype="float32", shard_rows=5000, failed=0, **columns):
         vectors = np.asarray(vectors, np.float32)
         names = list(columns)
         metadata = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -26,10 +26,14 @@ def make_store(tmp_path_factory):
             for start in range(0, len(vectors), shard_rows):
                 rows = range(start, min(start + shard_rows, len(vectors)))
                 items = [Item(f"item {row}", "text", "", metadata[row]) for row in rows]
-                inputs = [TextInput(np.zeros(1, np.int32), f"{path} {item.key}", 1, False) for item in items]
-                outcomes = [Outcome(item.key, "ok") for item in items]
-                part = {"pooled": vectors[start : start + shard_rows]}
-                writer.write(Results(items, inputs, outcomes, [None] * len(items), part))
+                good = range(max(start, failed), rows.stop)
+                inputs = [
+                    TextInput(np.zeros(1, np.int32), f"{path} {row}", 1, False) if row in good else Failed("no text")
+                    for row in rows
+                ]
+                outcomes = [Outcome(f"item {row}", "ok" if row in good else "failed") for row in rows]
+                part = {"pooled": vectors[good.start : good.stop]}
+                writer.write(Results(items, inputs, outcomes, [None] * len(good), part))
             writer.finish()
         return EmbeddingStore(path)
 

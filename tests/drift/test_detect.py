@@ -75,6 +75,14 @@ def test_windows_and_values_of_a_column_are_tested_each(make_store, cloud):
     assert [one.verdict.alarm for one in by_count] == [False, True, False]
 
 
+def test_items_without_a_value_are_in_no_window(make_store, cloud):
+    """Nor is a shard without a row, which has been written before any row had a column."""
+    reference, values = make_store(cloud(1500, 11)), [float(i % 2) if i % 3 else float("nan") for i in range(1800)]
+    store = make_store(cloud(1800, 12), failed=200, shard_rows=200, score=values)
+    found = detect_drift(reference, store, by="score").windows
+    assert [(one.name, one.items) for one in found] == [("0.0", 534), ("1.0", 533)]
+
+
 def test_bad_requests_say_what_to_do(make_store, cloud):
     reference, new = make_store(cloud(100, 1)), make_store(cloud(100, 2), day=list(range(100)))
     for message, arguments, options in (

@@ -14,6 +14,7 @@ from coldpress.drift.mmd import Verdict
 from coldpress.drift.reference import Reference
 from coldpress.drift.sample import MIN_NEW, SAMPLE, Rows, draw, read_rows
 from coldpress.errors import ColdpressError
+from coldpress.probes.label_values import is_missing
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
@@ -62,16 +63,16 @@ def by_column(store: EmbeddingStore, column: str, seed: int) -> Iterator[tuple[s
     ColdpressError
         If there is no such column, or it has too many values.
     """
+    known = [name for name, _ in store.manifest.schema or ()]
+    if column not in known:
+        raise ColdpressError(f"{store.path} has no metadata column {column!r}, expected one of {', '.join(known)}")
     rng = np.random.default_rng(seed)
     counts: Counter[Any] = Counter()
     drawn: dict[Any, tuple[Rows, npt.NDArray[np.float64]]] = {}  # rows, each with a random number: the lowest stay
     first = 0
-    for table in store.iter_metadata():
-        if len(table) and column not in table.column_names:
-            known = ", ".join(table.column_names)
-            raise ColdpressError(f"{store.path} has no metadata column {column!r}, expected one of {known}")
+    for table in filter(len, store.iter_metadata([column])):  # a shard without rows may lack the column
         values = np.asarray(table.column(column).to_pylist(), dtype=object)
-        for value in set(values.tolist()) - {None}:
+        for value in {value for value in set(values.tolist()) if not is_missing(value)}:
             rows = first + np.flatnonzero(values == value)
             counts[value] += len(rows)
             before = drawn.get(value, (np.empty(0, np.int64), np.empty(0)))
