@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from harness import arguments, write
 
-from coldpress.index.build import resident_bytes
+from coldpress._process import resident_bytes
 from coldpress.index.vectors import prepare, prepared_blocks
 from coldpress.store import EmbeddingStore, StoreWriter
 from coldpress.types import Fingerprint, Item, Outcome, Results, TextInput
@@ -159,7 +159,7 @@ def serve(pipe: Connection, name: str, path: Path, memory: int) -> None:
     store, started = EmbeddingStore(path), time.monotonic()
     _ = store.keys[0]
     Path("/proc/self/clear_refs").write_text("5")
-    before, worked = resident_bytes(), time.process_time()
+    before, worked = resident_bytes(mapped=False), time.process_time()
     if name == "coldpress":
         search, facts = build_coldpress(store, memory, started)
     elif name == "usearch f16":

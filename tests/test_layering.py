@@ -14,7 +14,7 @@ import coldpress
 
 PACKAGE = Path(coldpress.__file__).parent
 LADDER = [
-    {"errors", "types", "_version", "_urls"},
+    {"errors", "types", "_version", "_urls", "_process"},
     {"_library", "_image", "client"},
     {"ops"},
     {"layers"},

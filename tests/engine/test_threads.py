@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from coldpress.engine.options import default_workers
 
 BUSY = 0.2
 """Share of the processor time of a run that makes a thread one of those that do the work."""
@@ -55,3 +58,11 @@ def test_no_more_threads_are_busy_than_asked_for(minilm: Path, threads: int) -> 
     busy = [ticks for ticks in spent if ticks > BUSY * sum(spent)]
     assert 1 <= len(busy) <= threads
     assert sum(busy) > 0.7 * sum(spent)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say which cores a process has")
+def test_photos_are_prepared_by_as_many_threads_as_the_process_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as the machine has: each prepares chunks ahead, so that 64 threads on two cores take gigabytes."""
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {4, 5})
+    assert default_workers("image") == 2

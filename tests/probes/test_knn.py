@@ -49,7 +49,7 @@ def test_blocks_threads_and_memory_change_no_bit(digits, monkeypatch):
         monkeypatch.setattr(knn, "KEPT_BYTES", kept)
         monkeypatch.setattr(knn, "MOST_QUERIES", 120)
         monkeypatch.setattr("coldpress.store.blocks.BLOCK_BYTES", 4 * 64 * 900)
-        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr("coldpress.probes.knn.cores", lambda threads=threads: threads)
         some = voters(X, y)
         for _ in range(2):  # the second from memory
             np.testing.assert_array_equal(some.shares(X[:300], (10, 200)), expected)

@@ -91,6 +91,6 @@ def test_threads_and_memory_change_nothing(digits, monkeypatch):
     X, y = digits[0][:700], digits[1][:700]
     folds = np.arange(700) % 2
     expected = logistic.search_C(features(X), y, folds, columns=10).candidates
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("coldpress.probes.logistic.cores", lambda: 3)
     monkeypatch.setattr(passes, "KEPT_BYTES", 0)  # every pass reads the rows again
     assert logistic.search_C(features(X), y, folds, columns=10).candidates == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from coldpress._process import cores
 from coldpress.cli import _machine
 from coldpress.cli import _options as options
 from coldpress.cli._bench_tables import render_limits, render_report
@@ -62,7 +62,7 @@ def bench(
     with busy("Measuring the machine"):
         from coldpress import bench as measure
 
-        count = threads or os.cpu_count() or 1
+        count = threads or cores()
         limits = measure.measure_limits(out.resolve(), count)
     with loading(model):
         from coldpress import models

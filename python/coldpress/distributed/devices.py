@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import torch
 
+from coldpress._process import cores
 from coldpress.errors import ColdpressError
 
 
@@ -42,8 +42,3 @@ def _every_gpu() -> list[str]:
     if not torch.cuda.device_count():
         raise ColdpressError("device all: there is no GPU here; name how many processes of the CPU, such as 2xcpu")
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

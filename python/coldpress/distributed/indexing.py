@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from coldpress._process import cores
 from coldpress.distributed.cluster import RayCrew
-from coldpress.distributed.devices import cores, threads_of
+from coldpress.distributed.devices import threads_of
 from coldpress.distributed.processes import ProcessCrew
 from coldpress.distributed.worker import pack
 from coldpress.engine.stages import ordered_map

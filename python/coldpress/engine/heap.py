@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import time
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
+
+from coldpress._process import resident_bytes
 
 TRIM_EVERY_S = 3.0
 TRIM_AFTER_BYTES = 192 << 20
-_PAGES = Path("/proc/self/statm")
 
 
 class Trimmer:
@@ -23,22 +22,14 @@ class Trimmer:
     """
 
     def __init__(self) -> None:
-        self._last, self._bytes = time.monotonic(), _resident_bytes()
+        self._last, self._bytes = time.monotonic(), resident_bytes()
 
     def __call__(self) -> None:
         """Trim if the last time is long enough ago, or the process has grown a lot since."""
         now = time.monotonic()
-        if now - self._last >= TRIM_EVERY_S or _resident_bytes() - self._bytes >= TRIM_AFTER_BYTES:
+        if now - self._last >= TRIM_EVERY_S or resident_bytes() - self._bytes >= TRIM_AFTER_BYTES:
             _malloc_trim()(0)
-            self._last, self._bytes = now, _resident_bytes()
-
-
-def _resident_bytes() -> int:
-    """Memory of this process; 0 where the system does not say. 13 us."""
-    try:
-        return int(_PAGES.read_bytes().split()[1]) * mmap.PAGESIZE
-    except OSError:
-        return 0
+            self._last, self._bytes = now, resident_bytes()
 
 
 @cache

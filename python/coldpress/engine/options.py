@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from coldpress._process import cores
 from coldpress.engine.delivery import Crew
 from coldpress.engine.summary import Progress
 from coldpress.errors import ColdpressError
@@ -50,4 +50,4 @@ def default_workers(modality: Modality) -> int:
     A tokenizer has threads of its own, and what Python does before and after them is serial: with three, static
     embeddings of short texts run at 1.5 times the speed of one on two cores, MiniLM in int8 at the same.
     """
-    return (os.cpu_count() or 1) if modality == "image" else 3
+    return cores() if modality == "image" else 3

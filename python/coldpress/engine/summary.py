@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from coldpress._process import cores
 from coldpress.types import Certificate, mode_label
 
 
@@ -93,10 +93,9 @@ def bottleneck(utilisation: Mapping[str, float], preparing: Sequence[str], worke
             "use a faster disk, less compression, or several runs over parts of it."
         )
     slowest = max(preparing, key=lambda name: utilisation[name], default="preparing")
-    cores = os.cpu_count() or 1
     remedy = (
-        f"all {cores} cores are taken: more cores{', smaller photos or --fast-decode' * (slowest == 'decode')} help"
-        if workers >= cores and slowest != "read"
+        f"all {cores()} cores are taken: more cores{', smaller photos or --fast-decode' * (slowest == 'decode')} help"
+        if workers >= cores() and slowest != "read"
         else "raise --workers"
     )
     return (

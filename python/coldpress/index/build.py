@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import mmap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from coldpress._process import resident_bytes
 from coldpress.index._faiss import innermost, reserve
 from coldpress.index.gpu import assigning_on_gpus, clustering_on_gpus
 from coldpress.index.parts import mergeable
@@ -76,21 +76,25 @@ def build_index(
 
     `fill` adds the rows where parts of the index can be put together; elsewhere, and by default, they are added here.
     """
-    start_bytes, peak = resident_bytes(), 0
+    start_bytes, peak = resident_bytes(mapped=False), 0
+
+    def taken() -> int:
+        return resident_bytes(mapped=False) - start_bytes
+
     training, questions = sampled_rows(plan, seed)
     index = empty_index(faiss, plan, seed)
     if isinstance(index, SignIndex):
         for start in range(0, plan.rows, block_rows(plan.dim)):
             index.add_bits(np.ascontiguousarray(matrix[start : start + block_rows(plan.dim)]))
         nothing = no_neighbours(np.empty((0, plan.dim), np.float32), questions[:0])
-        return Built(index, None, Setting(1, 1), nothing, resident_bytes() - start_bytes)
+        return Built(index, None, Setting(1, 1), nothing, taken())
     trained = None
     if not index.is_trained:
         say(f"training on {len(training):,} of {plan.rows:,} rows")
         sample = prepared_rows(matrix, training, metric, keys)
         with clustering_on_gpus(faiss, index):
             index.train(sample)
-        peak = resident_bytes() - start_bytes
+        peak = taken()
         del sample
         trained = np.asarray(faiss.serialize_index(index), np.uint8)
     exact = no_neighbours(prepared_rows(matrix, questions, metric, keys), questions)
@@ -101,13 +105,13 @@ def build_index(
         fill(faiss, index, trained, exact) if fill and spread else _fill(faiss, index, exact, matrix, metric, keys)
     )
     for done in filling:
-        peak = max(peak, resident_bytes() - start_bytes)
+        peak = max(peak, taken())
         left = (plan.rows - done) * (time.monotonic() - began) / done
         say(f"{done:,} of {plan.rows:,} rows, {left:.0f} s left")
     make_retrievable(faiss, index)
     say("tuning the search")
     setting = tuned(faiss, index, exact, target)
-    return Built(index, trained, setting, exact, max(peak, resident_bytes() - start_bytes))
+    return Built(index, trained, setting, exact, max(peak, taken()))
 
 
 def _fill(faiss: Any, index: Any, exact: ExactNeighbours, matrix: Any, metric: Metric, keys: Any) -> Iterator[int]:
@@ -168,15 +172,6 @@ def kept_scores(index: Any, exact: ExactNeighbours) -> Floats:
         return scores_as_kept(exact, index.reconstruct_batch)
     except RuntimeError:  # faiss: not of this kind of index
         return exact.scores
-
-
-def resident_bytes() -> int:
-    """Memory of this process without what it has mapped of files; 0 where the system does not say."""
-    try:
-        resident, shared = Path("/proc/self/statm").read_bytes().split()[1:3]
-        return (int(resident) - int(shared)) * mmap.PAGESIZE
-    except OSError:
-        return 0
 
 
 def usable_memory() -> int | None:

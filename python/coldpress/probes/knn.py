@@ -8,7 +8,6 @@ not depend on blocks or threads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from coldpress._process import cores
 from coldpress.engine.certificate import unit
 from coldpress.models.workers import single_threaded_workers
 from coldpress.ops.linear import linear, pack_weight
@@ -64,7 +64,7 @@ class Neighbours:
         `k` is at most N; rows of `fold` come after all others.
         """
         found = [np.empty((0, k), dtype=np.int64)]
-        with single_threaded_workers(os.cpu_count() or 1) as workers:
+        with single_threaded_workers(cores()) as workers:
             for start in range(0, len(queries), MOST_QUERIES):
                 x = torch.from_numpy(unit(np.asarray(queries[start : start + MOST_QUERIES], dtype=np.float32)))
                 found.append(self._keys(x, k, fold, workers))

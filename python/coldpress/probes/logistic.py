@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from coldpress._process import cores
 from coldpress.models.workers import single_threaded_workers
 from coldpress.probes.candidates import Candidate, best, candidate
 from coldpress.probes.features import Features
@@ -186,7 +186,7 @@ def _path(
     binary = targets.ndim == 1 and columns == 2
     given = targets[None] if binary else targets.T
     sizes = torch.from_numpy(weights.sum(axis=0)).to(dtype)
-    with single_threaded_workers(os.cpu_count() or 1) as workers, one_thread():
+    with single_threaded_workers(cores()) as workers, one_thread():
         problem = Problem(
             read=features.read,
             dim=features.dim,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from coldpress._process import cores
 from coldpress.errors import ColdpressError
 from coldpress.serve.batching import Batch, BatchQueue, ItemFailed
 from coldpress.serve.catalogue import Catalogue
@@ -93,8 +93,7 @@ class Service:
         self.places, self.limits, self.metrics = places, places.limits, metrics
         self.opened: Opened = open_all(places)
         self._compute_thread = ThreadPoolExecutor(1, "coldpress-serve-compute")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._workers = ThreadPoolExecutor(cores, "coldpress-serve")
+        self._workers = ThreadPoolExecutor(cores(), "coldpress-serve")
         self._reloading = asyncio.Lock()
         self.queues = {modality: self._queue(encoder) for modality, encoder in self.opened.encoders.items()}
         self.watches = open_watches(places, self.opened, metrics)
