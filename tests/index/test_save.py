@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from coldpress.errors import StoreError
 from coldpress.index import VectorIndex
+from coldpress.index.files import save_directory
 
 KEYS = st.lists(st.text(st.characters(exclude_categories=("Cs",))), min_size=1, max_size=30, unique=True)
 
@@ -233,6 +235,21 @@ def test_what_is_not_an_index_is_named(tmp_path):
     (tmp_path / "index.json").write_text('{"format": "coldpress-index", "version": 99}')
     with pytest.raises(StoreError, match=r"99\), expected"):
         VectorIndex.open(tmp_path)
+
+
+def test_what_a_full_disk_has_taken_of_a_save_is_given_back(tmp_path, make_store):
+    old = VectorIndex.build(make_store(np.eye(4)))
+    old.save(tmp_path)
+    before = sorted(tmp_path.iterdir())
+
+    def write(path):
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError, match="No space left on device"):
+        save_directory(tmp_path, {}, {"index.faiss": write})
+    assert sorted(tmp_path.iterdir()) == before
+    assert len(VectorIndex.open(tmp_path)) == 4
 
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path, make_store):

@@ -139,10 +139,13 @@ def _still_there(directory: Path, entry: Mapping[str, Any] | None) -> dict[str, 
 
 def _write_by_content(directory: Path, name: str, write: Callable[[Path], object]) -> dict[str, Any]:
     beside = temporary(directory / name)
-    write(beside)
-    sync_file(beside)
-    digest, size = sha256(beside), beside.stat().st_size
-    stem, suffix = name.split(".")
-    final = directory / f"{stem}-{digest[:12]}.{suffix}"
-    beside.replace(final)
+    try:
+        write(beside)
+        sync_file(beside)
+        digest, size = sha256(beside), beside.stat().st_size
+        stem, suffix = name.split(".")
+        final = directory / f"{stem}-{digest[:12]}.{suffix}"
+        beside.replace(final)
+    finally:
+        beside.unlink(missing_ok=True)  # half an index is not to keep a full disk full
     return {"name": final.name, "bytes": size, "sha256": digest}
