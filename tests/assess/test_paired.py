@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from coldpress.assess.paired import ALPHA, adjusted, difference, holm
+from coldpress.assess.paired import ALPHA, adjusted, difference
 
 
 def test_equal_features_are_rarely_called_different():
@@ -40,13 +40,6 @@ def test_the_same_answers_are_no_difference():
     right = np.arange(50) % 3 > 0
     found = difference(right, right, 5)
     assert (found.change, found.interval, found.p) == (0.0, (0.0, 0.0), 1.0)
-
-
-def test_holm_is_monotone_and_never_above_one():
-    assert holm([]) == []
-    assert holm([0.02]) == [0.02]
-    assert holm([0.04, 0.01, 0.5]) == pytest.approx([0.08, 0.03, 0.5])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def test_what_is_found_among_many_comparisons_has_to_be_clearer():

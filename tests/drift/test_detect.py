@@ -153,8 +153,11 @@ def test_ks_is_scipys_in_the_limit_also_with_ties():
 
 
 def test_holm_rejects_step_by_step():
-    assert holm(np.array([0.04, 0.001, 0.02, 0.5]), 0.05).tolist() == [False, True, False, False]
-    assert holm(np.array([0.012, 0.001, 0.016, 0.5]), 0.05).tolist() == [True, True, True, False]
+    assert (holm(np.array([0.04, 0.001, 0.02, 0.5])) <= 0.05).tolist() == [False, True, False, False]
+    assert (holm(np.array([0.012, 0.001, 0.016, 0.5])) <= 0.05).tolist() == [True, True, True, False]
+    assert holm(np.array([0.04, 0.01, 0.5])) == pytest.approx([0.08, 0.03, 0.5])
+    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+    assert holm(np.array([])).tolist() == []
 
 
 def test_a_covariance_of_too_few_rows_is_not_spoken_of(cloud):

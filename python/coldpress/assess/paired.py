@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
+
+from coldpress.drift.effects import holm
 
 ALPHA = 0.05
 """How often, at most, anything is called a difference where there is none, among comparisons made together."""
@@ -63,23 +65,8 @@ def difference(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_], folds
     return Difference(mean, (max(-1.0, mean - reach), min(1.0, mean + reach)), p, p)
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Adjust p-values of several tests (Holm 1979): how often any of those below a level is a false alarm.
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(ps)), key=lambda i: ps[i])
-    adjusted, highest = [0.0] * len(ps), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
-        adjusted[i] = highest
-    return adjusted
-
-
 def adjusted(differences: Iterable[Difference]) -> list[Difference]:
     """The same, each adjusted for all."""
     found = list(differences)
-    return [replace(one, p_adjusted=p) for one, p in zip(found, holm([one.p for one in found]), strict=True)]
+    ps = holm(np.array([one.p for one in found]))
+    return [replace(one, p_adjusted=p) for one, p in zip(found, ps.tolist(), strict=True)]

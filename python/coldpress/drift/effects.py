@@ -86,7 +86,7 @@ def effects_of(
         frechet=frechet_distance(old, young) if enough else None,
         frechet_mean=float(((young.mean - old.mean) ** 2).sum()),
         variance=float(np.trace(old.covariance)),
-        shifted=int(holm(p_values, level).sum()),
+        shifted=int((holm(p_values) <= level).sum()),
         dimensions=len(shift),
         largest=tuple(Dimension(int(d), float(shift[d])) for d in largest),
     )
@@ -130,10 +130,16 @@ def kolmogorov_smirnov(one: Floats, other: Floats) -> npt.NDArray[np.float64]:
     return np.asarray(kolmogorov(sqrt(n * m / (n + m)) * np.concatenate(distances)))
 
 
-def holm(p_values: npt.NDArray[np.float64], level: float) -> npt.NDArray[np.bool_]:
-    """Which of several tests (N,) reject, so that with probability 1 - `level` none does so by chance."""
-    order = np.argsort(p_values)
-    passed = np.cumprod(p_values[order] <= level / (len(p_values) - np.arange(len(p_values)))).astype(bool)
-    rejected = np.zeros(len(p_values), bool)
-    rejected[order] = passed
-    return rejected
+def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Adjust p-values (N,) of several tests (Holm 1979): how often any of those below a level is a false alarm.
+
+    Examples
+    --------
+    >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    steps = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted

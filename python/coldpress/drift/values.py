@@ -86,7 +86,7 @@ class Counts:
                 one = Overrepresented(name, value, shares[0] or 0.0, *shares[1:])
                 gain = one.unlike - base[value] / base.total()
                 found.append((one, gain, _chance(count, unlike.total(), base[value], base.total())))
-        kept = holm(np.array([p for _, _, p in found]), level)
+        kept = holm(np.array([p for _, _, p in found])) <= level
         telling = [
             (one, gain)
             for (one, gain, _), keep in zip(found, kept, strict=True)
