@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
-from test_store_durability import child
+from test_store_durability import killed_runs
 
 from coldpress.errors import StoreError
 from coldpress.store import EmbeddingStore, manifest, segments, writer
@@ -105,21 +103,9 @@ def good_again(sample, i: int) -> Results:
 
 def test_sigkill_while_segments_are_written_and_merged(tmp_path, sample, snapshot):
     sample.build(tmp_path / "whole", stop=2000, shard_rows=20)
-    reached, states = 0, set()
-    for delay_s in (0.0, 0.07, 0.02):
-        process = child(tmp_path / "killed", f"from coldpress.store import segments; segments.LEVELS = {FEW}")
-        try:
-            assert process.stdout.readline() == "open\n", process.communicate()[1]
-            while EmbeddingStore(tmp_path / "killed").inputs == reached and process.poll() is None:
-                time.sleep(0.001)
-            time.sleep(delay_s)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-        store = EmbeddingStore(tmp_path / "killed")
-        store.verify()
-        reached = store.inputs
-        states.add(len(store.manifest.shards.segments))
+    levels = f"from coldpress.store import segments; segments.LEVELS = {FEW}"
+    runs = killed_runs(tmp_path / "killed", (0.0, 0.07, 0.02), levels)
+    states = {len(store.manifest.shards.segments) for store in runs}
     sample.build(tmp_path / "killed", stop=2000, shard_rows=20)
     assert snapshot(tmp_path / "killed") == snapshot(tmp_path / "whole")
     assert len(states) > 1

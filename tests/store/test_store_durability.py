@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,26 @@ def child(path: Path, before: str = "", **options) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **options)
 
 
+def killed_runs(path: Path, delays_s: Sequence[float], before: str = "") -> Iterator[EmbeddingStore]:
+    """What each of several runs into one store leaves that is killed so long after it has committed something."""
+    reached = 0
+    for delay_s in delays_s:
+        process = child(path, before)
+        try:
+            assert process.stdout.readline() == "open\n", process.communicate()[1]
+            while EmbeddingStore(path).inputs == reached and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(delay_s)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        store = EmbeddingStore(path)
+        store.verify()
+        assert store.inputs > reached or store.complete
+        reached = store.inputs
+        yield store
+
+
 @settings(max_examples=25, deadline=None)
 @given(stops=st.lists(st.integers(0, 34), max_size=6), chunk=st.integers(1, 12))
 def test_dropping_the_writer_anywhere_changes_nothing_in_the_end(two_outputs, snapshot, stops, chunk):
@@ -61,24 +82,8 @@ def test_dropping_the_writer_anywhere_changes_nothing_in_the_end(two_outputs, sn
 
 def test_sigkill_at_many_moments_then_resume_gives_the_same_bytes(tmp_path, sample, snapshot):
     sample.build(tmp_path / "whole", stop=2000, shard_rows=20)
-    reached = 0
-    for delay_s in (0.02, 0.15, 0.09, 0.2):
-        process = child(tmp_path / "killed")
-        try:
-            assert process.stdout.readline() == "open\n", process.communicate()[1]
-            while EmbeddingStore(tmp_path / "killed").inputs == reached and process.poll() is None:
-                time.sleep(0.001)
-            time.sleep(delay_s)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-        store = EmbeddingStore(tmp_path / "killed")
-        store.verify()
-        assert store.inputs > reached or store.complete
-        reached = store.inputs
-    with sample.open(tmp_path / "killed", shard_rows=20) as writer:
-        sample.feed(writer, 2000, shard_rows=20)
-        writer.finish()
+    assert len(list(killed_runs(tmp_path / "killed", (0.02, 0.15, 0.09, 0.2)))) == 4
+    sample.build(tmp_path / "killed", stop=2000, shard_rows=20)
     assert snapshot(tmp_path / "killed") == snapshot(tmp_path / "whole")
 
 
