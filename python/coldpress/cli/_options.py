@@ -72,17 +72,13 @@ Sources = Annotated[
         show_default=False,
     ),
 ]
-StorePath = Annotated[
-    str,
-    typer.Argument(metavar="STORE", help="Written by coldpress embed: a directory or a URL.", show_default=False),
-]
-"""Never a Path: that would make one slash of the two in a URL."""
 StorePaths = Annotated[
     list[str],
     typer.Argument(
         metavar="STORE", help="Written by coldpress embed: directories or URLs of one space.", show_default=False
     ),
 ]
+"""Never a Path: that would make one slash of the two in a URL."""
 TextColumn = Annotated[
     str | None,
     typer.Option(
