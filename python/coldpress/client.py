@@ -21,6 +21,7 @@ from coldpress.errors import ColdpressError, ServerError
 Texts = str | Sequence[str]
 Images = str | Path | bytes | Sequence[str | Path | bytes]
 _BUSY = (429, 503)
+_LONGEST_PAUSE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class Client:
                 return answer, response.headers
             if response.status not in _BUSY or attempt == self._retries:
                 break
-            time.sleep(float(response.headers.get("retry-after", 1)))
+            time.sleep(_pause_s(response.headers))
         raise _error(response.status, answer)
 
     def _exchange(
@@ -184,6 +185,12 @@ def _encoded(image: str | Path | bytes) -> str:
 
 def _neighbours(hits: Sequence[Mapping[str, Any]]) -> list[Neighbour]:
     return [Neighbour(hit["key"], hit["score"], hit["metadata"], hit.get("text")) for hit in hits]
+
+
+def _pause_s(headers: http.client.HTTPMessage) -> float:
+    """Seconds until the next try; what stands between here and the server may say a date, or an hour."""
+    stated = headers.get("retry-after", "")
+    return min(float(stated), _LONGEST_PAUSE_S) if stated.isdecimal() else 1.0
 
 
 def _error(status: int, answer: bytes) -> ServerError:
