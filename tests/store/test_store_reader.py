@@ -38,9 +38,24 @@ def test_everything_is_there(root, sample):
     assert store.fingerprint.fields["text"]["max_tokens"] == 256
     assert store.metadata.num_rows == 23
     assert store.read_metadata(["label"]).column("label").to_pylist() == [f"class {i % 4}" for i in good]
+    assert store.columns == ("key", "source", "content_hash", "num_tokens", "truncated", "label")
     assert store.outcomes.num_rows == 34
     assert repr(store) == f"EmbeddingStore('{root}': 23 x 6 float32, mini, complete)"
     store.verify()
+
+
+def test_some_rows_of_the_metadata_need_no_other_shard(root, sample):
+    store = EmbeddingStore(root)
+    whole = store.metadata
+    rows = [20, 3, 21, 3, 0]
+    assert store.take_metadata(rows).equals(whole.take(rows).combine_chunks())
+    (root / "metadata" / "part-00001.parquet").unlink()
+    assert store.take_metadata(rows, ["label", "key"]).equals(whole.take(rows).select(["label", "key"]))
+    assert store.take_metadata([], ["key"]).equals(whole.slice(0, 0).select(["key"]))
+    with pytest.raises(StoreError, match=r"part-00001.parquet: cannot be read"):
+        store.take_metadata([10])
+    with pytest.raises(IndexError, match="rows 0 to 23, expected 0 to 22"):
+        store.take_metadata([0, 23])
 
 
 def test_one_shard_is_a_numpy_memmap(tmp_path, sample):

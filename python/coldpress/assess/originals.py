@@ -53,7 +53,7 @@ def find_originals(
         If one is missing or has changed.
     """
     modality, columns = modality_of(store), columns or Columns()
-    table = store.read_metadata(_COLUMNS).take(rows)
+    table = store.take_metadata(rows, _COLUMNS)
     keys, sources, hashes = ([str(one or "") for one in table.column(name).to_pylist()] for name in _COLUMNS)
     told = keys if data is not None else sources
     if not all(told):

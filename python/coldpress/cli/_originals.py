@@ -24,8 +24,8 @@ def find_originals(store: EmbeddingStore, keys: Iterable[str], *, pictures: bool
     Keys that the store does not hold are left out.
     """
     rows = {key: row for key in keys if (row := store.keys.find(key)) is not None}
-    table = store.metadata.select([c for c in ("source", "text") if c in store.metadata.column_names])
-    known = table.take(list(rows.values())).to_pylist() if rows else []
+    columns = [name for name in ("source", "text") if name in store.columns]
+    known = store.take_metadata(list(rows.values()), columns).to_pylist()
     texts = _texts(one.get("source") or "" for one in known if not one.get("text"))
     pictures = pictures and store.description.get("modality") == "image"
     found = {}
@@ -38,13 +38,11 @@ def find_originals(store: EmbeddingStore, keys: Iterable[str], *, pictures: bool
 def labels_and_texts(store: EmbeddingStore, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
     """``label`` and ``text`` of items as far as they can be found; an item of another store has neither."""
     found = find_originals(store, keys)
-    labelled = "label" in store.metadata.column_names
+    columns = [name for name in ("label",) if name in store.columns]
+    known = store.take_metadata([store.row(key) for key in found], ["key", *columns]).to_pylist()
     return {
-        key: {
-            **({"label": store.metadata.column("label")[store.row(key)].as_py()} if labelled else {}),
-            "text": original.text,
-        }
-        for key, original in found.items()
+        key: {**{name: one[name] for name in columns}, "text": original.text}
+        for (key, original), one in zip(found.items(), known, strict=True)
     }
 
 

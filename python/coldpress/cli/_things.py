@@ -27,7 +27,7 @@ def describe_store(path: str) -> Result:
 
     store = EmbeddingStore(path)
     dims = dict(store.dims)
-    failed, columns = reasons(store), [name for name, _ in store.manifest.schema or ()]
+    failed, columns = reasons(store), list(store.columns)
     data = {
         "kind": "store",
         "path": str(path),

@@ -164,16 +164,11 @@ def _in_step(tables: Iterator[pa.Table]) -> Callable[[int], pa.Table]:
 
 def _items(store: EmbeddingStore, rows: Rows, scores: Sequence[float] | Doubles) -> tuple[Item, ...]:
     """Items with all that is known of them."""
-    found, first = dict[int, dict[str, Any]](), 0
-    for table in store.iter_metadata():
-        inside = rows[(rows >= first) & (rows < first + len(table))]
-        found |= zip(inside.tolist(), table.take(inside - first).to_pylist(), strict=True)
-        first += len(table)
     return tuple(
         Item(
-            str(found[row]["key"]),
+            str(known["key"]),
             float(score),
-            {n: v for n, v in found[row].items() if n not in _LEFT_OUT and v is not None},
+            {name: value for name, value in known.items() if name not in _LEFT_OUT and value is not None},
         )
-        for row, score in zip(rows.tolist(), scores, strict=True)
+        for known, score in zip(store.take_metadata(rows).to_pylist(), scores, strict=True)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -181,9 +182,15 @@ class _Rows:
     def keys(self) -> Keys:
         return Keys(pa.concat_arrays([store.keys.to_arrow().take(rows) for store, rows in self.parts]))
 
-    @cached_property
-    def metadata(self) -> pa.Table:
-        tables = [store.read_metadata(["key", "content_hash"]).take(rows) for store, rows in self.parts]
+    def take_metadata(self, rows: Places, columns: Sequence[str]) -> pa.Table:
+        """Of ascending rows."""
+        ends = np.cumsum([len(own) for _, own in self.parts])
+        cut = np.split(rows, np.searchsorted(rows, ends[:-1]))
+        firsts = np.concatenate([[0], ends[:-1]])
+        tables = [
+            store.take_metadata(own[part - first], columns)
+            for (store, own), part, first in zip(self.parts, cut, firsts, strict=True)
+        ]
         return pa.concat_tables(tables, promote_options="default")
 
     @property

@@ -63,9 +63,9 @@ def by_column(store: EmbeddingStore, column: str, seed: int) -> Iterator[tuple[s
     ColdpressError
         If there is no such column, or it has too many values.
     """
-    known = [name for name, _ in store.manifest.schema or ()]
-    if column not in known:
-        raise ColdpressError(f"{store.path} has no metadata column {column!r}, expected one of {', '.join(known)}")
+    if column not in store.columns:
+        known = ", ".join(store.columns)
+        raise ColdpressError(f"{store.path} has no metadata column {column!r}, expected one of {known}")
     rng = np.random.default_rng(seed)
     counts: Counter[Any] = Counter()
     drawn: dict[Any, tuple[Rows, npt.NDArray[np.float64]]] = {}  # rows, each with a random number: the lowest stay

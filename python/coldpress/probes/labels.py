@@ -113,12 +113,11 @@ class _Found:
 
 def _find(store: EmbeddingStore, labels: LabelSource) -> _Found:
     if isinstance(labels, (str, Path)):
-        columns = store.metadata.column_names
-        if isinstance(labels, str) and labels in columns:
-            return _from_rows(store.metadata.column(labels).to_pylist(), f"column {labels!r}")
+        if isinstance(labels, str) and labels in store.columns:
+            return _from_rows(store.read_metadata([labels]).column(labels).to_pylist(), f"column {labels!r}")
         if not is_label_file(labels):
             raise ColdpressError(
-                f"labels {str(labels)!r} is neither a metadata column (there are {', '.join(columns)}) nor a file"
+                f"labels {str(labels)!r} is neither a metadata column (there are {', '.join(store.columns)}) nor a file"
                 f" ending in {', '.join(FILE_SUFFIXES)}: name one of these"
             )
         return _from_keys(store, read_pairs(Path(labels)), str(labels))
@@ -172,12 +171,13 @@ def read_groups(store: EmbeddingStore, column: str, rows: npt.NDArray[np.int64])
     ColdpressError
         No such column.
     """
-    columns = store.metadata.column_names
-    if column not in columns:
+    if column not in store.columns:
         raise ColdpressError(
-            f"there is no metadata column {column!r} (there are {', '.join(columns)}): embed with --metadata-column"
+            f"there is no metadata column {column!r} (there are {', '.join(store.columns)}): embed with"
+            " --metadata-column"
         )
-    return np.asarray([str(value) for value in store.metadata.column(column).take(rows).to_pylist()], dtype=np.str_)
+    values = store.take_metadata(rows, [column]).column(column)
+    return np.asarray([str(value) for value in values.to_pylist()], dtype=np.str_)
 
 
 def read_label_file(path: Path) -> dict[str, Any]:

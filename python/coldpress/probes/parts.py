@@ -227,7 +227,8 @@ def _unknown_keys(parts: Parts) -> int:
 def _shared_content(store: EmbeddingStore, train: Labels, tested: EmbeddingStore, test: Labels) -> int:
     """How many test items have the content of a training item; 0 where a store keeps no hashes."""
     name = "content_hash"
-    if name not in store.metadata.column_names or name not in tested.metadata.column_names:
+    if name not in store.columns or name not in tested.columns:
         return 0
-    trained = set(store.metadata.column(name).take(train.rows).to_pylist()) - {None, ""}
-    return sum(value in trained for value in tested.metadata.column(name).take(test.rows).to_pylist())
+    known, asked = store.take_metadata(train.rows, [name]), tested.take_metadata(test.rows, [name])
+    trained = set(known.column(name).to_pylist()) - {None, ""}
+    return sum(value in trained for value in asked.column(name).to_pylist())

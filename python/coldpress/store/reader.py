@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +22,7 @@ from coldpress.store.names import StoredOutput, metadata_file
 from coldpress.store.projection import Projection, read_projection
 from coldpress.store.ragged import RaggedMatrix, open_output, open_part
 from coldpress.store.root import Root, open_root
+from coldpress.store.schema import base_types
 from coldpress.store.tables import opened_table
 from coldpress.types import Certificate, Fingerprint
 
@@ -27,7 +30,8 @@ from coldpress.types import Certificate, Fingerprint
 class EmbeddingStore:
     """A store on disk or behind a fsspec URL: vectors, keys, metadata and outcomes, all read when they are asked for.
 
-    A store may be read while it is being written: it then shows the shards committed when it was opened.
+    A store may be read while it is being written: it then shows the shards committed when it was opened. Only its
+    outcomes are to be read from one that is opened again, once a run has moved failures or merged segments.
 
     Parameters
     ----------
@@ -251,6 +255,11 @@ class EmbeddingStore:
             raise StoreError(f"{self.path}: no row with key {key!r}; if the item failed, the outcomes say why")
         return row
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the metadata columns."""
+        return tuple(name for name, _ in self._manifest.schema or base_types())
+
     @cached_property
     def metadata(self) -> pa.Table:
         """One row per vector: key, source, content_hash, ... Whole in memory; see `read_metadata` for a part."""
@@ -260,6 +269,27 @@ class EmbeddingStore:
         """Read some columns of the metadata, or all."""
         names = [metadata_file(number) for number in range(len(self._manifest.shards))]
         return self._read_tables(names, columns, empty=columns or ["key"])
+
+    def take_metadata(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read some rows of the metadata, in the order of `rows` (N,), or some columns of them; no shard but theirs.
+
+        Raises
+        ------
+        IndexError
+            For a row that is not there.
+        """
+        wanted = np.asarray(rows, np.int64)
+        if not len(wanted):
+            return self._read_tables([], columns, empty=columns or self.columns)
+        if wanted.min() < 0 or wanted.max() >= len(self):
+            raise IndexError(f"rows {wanted.min()} to {wanted.max()}, expected 0 to {len(self) - 1}")
+        starts = np.concatenate([[0], np.cumsum(self._manifest.shards.rows)])
+        homes = np.searchsorted(starts, wanted, side="right") - 1
+        order = np.argsort(homes, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(homes[order])) + 1)
+        tables = self._iter_tables([metadata_file(int(homes[part[0]])) for part in parts], columns)
+        taken = [table.take(wanted[part] - starts[homes[part[0]]]) for part, table in zip(parts, tables, strict=True)]
+        return pa.concat_tables(taken, promote_options="default").take(np.argsort(order))
 
     def iter_metadata(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Some columns of the metadata, or all, shard by shard: of any number of rows in bounded memory."""
