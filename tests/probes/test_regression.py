@@ -108,6 +108,19 @@ def test_a_split_has_small_and_large_numbers_and_keeps_groups_whole(make_store):
     assert max(one.score for one in fit_regression(store, "price", recipe=Recipe(groups="house")).candidates) < 0.2
 
 
+def test_equal_numbers_explain_nothing_and_decide_nothing(make_store):
+    """Of a fold they are all of, of a sample of the test part: R^2 is minus infinity there."""
+    X, y = draw(60, noise=0.1)
+    groups = np.r_[0, 1 + np.arange(59) % 4]  # one of a single item
+    folds = np.r_[0, 1 + np.arange(59) % 4]
+    found = ridge.Ridge.of(Features(X, np.arange(60), str), y, folds).search((1e-3, 10.0, 1e4))
+    assert all(-1 < one.score < 1 for one in found)
+    assert max(found, key=lambda one: one.score).setting == 1e-3
+    store = make_store(X, price=y, house=groups)
+    few = fit_regression(store, "price", test_store=make_store(X[:3], price=y[:3])).evaluation
+    assert np.isfinite([*few.r2_interval, *few.mae_interval, *few.rmse_interval]).all()
+
+
 def test_without_a_signal_it_says_so(make_store):
     rng = np.random.default_rng(1)
     store = make_store(rng.normal(size=(300, 12)).astype(np.float32), label=rng.normal(size=300))
@@ -126,6 +139,7 @@ def test_without_a_signal_it_says_so(make_store):
         ([1.5] * 5 + [None] * 15, {}, "5 items are labelled, expected 10 or more"),
         (range(20), {"recipe": Recipe(heads=["lda"])}, "predicted by the head ridge"),
         (range(20), {"recipe": Recipe(C=1.0)}, "predicted by the head ridge"),
+        (range(20), {"recipe": Recipe(groups="key"), "test_size": 0}, "test_size is 0, expected a share between"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(make_store, labels, options, message):

@@ -99,11 +99,13 @@ def _measures(truth: Array, predicted: Array, times: Array) -> Array:
 
     W = times / len(truth)
     squared = W @ (truth - predicted) ** 2
-    spread = W @ (truth - truth.mean()) ** 2 - (W @ (truth - truth.mean())) ** 2
+    about = truth - truth.mean()
+    spread = W @ about**2 - (W @ about) ** 2
     a, b = (rankdata(one) / len(truth) - 0.5 for one in (truth, predicted))
     mean_a, mean_b = W @ a, W @ b
     covariance = W @ (a * b) - mean_a * mean_b
     variances = (W @ a**2 - mean_a**2) * (W @ b**2 - mean_b**2)
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = np.where(variances > 1e-18, covariance / np.sqrt(np.maximum(variances, 0)), np.nan)
-    return np.stack([1 - squared / spread, W @ np.abs(truth - predicted), np.sqrt(squared), correlation])
+        explained = np.where(spread > 1e-12 * (about**2).mean(), 1 - squared / spread, np.nan)  # of equal numbers: none
+    return np.stack([explained, W @ np.abs(truth - predicted), np.sqrt(squared), correlation])

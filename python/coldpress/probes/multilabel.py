@@ -22,7 +22,7 @@ from coldpress.probes.knn import drawn
 from coldpress.probes.labels import Labels, LabelSource, read_label_sets
 from coldpress.probes.parts import Reading, Tests, conditions, head_of, make_parts, take_test
 from coldpress.probes.result import Conditions, Recipe, warn
-from coldpress.probes.splits import FOLDS, deal_groups, deal_labels
+from coldpress.probes.splits import FOLDS, check_share, deal_groups, deal_labels
 from coldpress.probes.training import Trained
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ def _check(labels: Labels) -> None:
 
 
 def _split(labels: Labels, test_size: float, seed: int, groups: Array | None) -> tuple[Labels, Labels]:
-    if not 0 < test_size < 1:
-        raise ColdpressError(f"test_size is {test_size}, expected a share between 0 and 1")
+    check_share(test_size)
     _check(labels)
     if groups is None:
         is_test = deal_labels(labels.values, np.array([1 - test_size, test_size]), seed) == 1

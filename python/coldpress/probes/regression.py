@@ -20,7 +20,7 @@ from coldpress.probes.labels import Labels, LabelSource, read_numbers
 from coldpress.probes.parts import Reading, Tests, conditions, head_of, make_parts, take_test
 from coldpress.probes.result import Conditions, Recipe, warn
 from coldpress.probes.ridge import Ridge
-from coldpress.probes.splits import FOLDS, deal_groups, fold_numbers, split, strata
+from coldpress.probes.splits import FOLDS, check_share, deal_groups, fold_numbers, split, strata
 from coldpress.probes.training import Trained
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def fit_regression(
 
 
 def _split(labels: Labels, test_size: float, seed: int, groups: Array | None) -> tuple[Labels, Labels]:
+    check_share(test_size)
     if len(labels.rows) < FEWEST:
         raise ColdpressError(f"{len(labels.rows)} items are labelled, expected {FEWEST} or more: label more of them")
     if groups is None:

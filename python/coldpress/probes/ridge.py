@@ -92,8 +92,10 @@ class Ridge:
             errors = np.zeros(len(alphas))
             for rows, block in self.features.take(mine).blocks():
                 errors += ((block @ W.T + b - self.targets[mine[rows]][:, None]) ** 2).sum(axis=0)
-            spread = ((self.targets[mine] - self.targets[mine].mean()) ** 2).sum()
-            found[fold] = 1 - errors / max(spread, 1e-300), errors / len(mine)
+            own = self.targets[mine]
+            # Of equal numbers there is nothing to explain: 0, as scikit-learn has it, or they would decide alone.
+            explained = 1 - errors / ((own - own.mean()) ** 2).sum() if np.ptp(own) > 0 else np.zeros(len(alphas))
+            found[fold] = explained, errors / len(mine)
         return tuple(candidate("ridge", a, found[:, 0, i], found[:, 1, i]) for i, a in enumerate(alphas))
 
 

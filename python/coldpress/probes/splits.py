@@ -27,14 +27,19 @@ def check_classes(labels: Labels, *, least: int) -> None:
         )
 
 
+def check_share(test_size: float) -> None:
+    """Refuse a test part that is nothing or everything."""
+    if not 0 < test_size < 1:
+        raise ColdpressError(f"test_size is {test_size}, expected a share between 0 and 1")
+
+
 def split(labels: Labels, test_size: float, seed: int, groups: Array | None = None) -> tuple[Labels, Labels]:
     """Into a training and a test part, stratified.
 
     Each class keeps two training items, so that its strength can be cross-validated, and gives one. With `groups` (N,)
     all items of a group are on one side, and the test part has about the size that was asked for.
     """
-    if not 0 < test_size < 1:
-        raise ColdpressError(f"test_size is {test_size}, expected a share between 0 and 1")
+    check_share(test_size)
     check_classes(labels, least=3)
     is_test = _stratified(labels, test_size, seed) if groups is None else _grouped(labels, test_size, seed, groups)
     return labels.take(~is_test), labels.take(is_test)
