@@ -241,3 +241,13 @@ def test_a_new_key_is_shown_once(cli: Cli, tmp_path: Path) -> None:
     again = cli("serve", "--new-key", "alice", "--api-keys", tmp_path / "keys.txt")
     assert again.code == 1
     assert "has a key of 'alice' already" in again.err
+
+
+def test_numbers_that_json_does_not_know_are_null(cli: Cli, tmp_path: Path) -> None:
+    source, store, index = (tmp_path / name for name in ("notes.jsonl", "notes.store", "notes.index"))
+    source.write_text('{"text": "one", "label": 1.5}\n{"text": "two", "label": NaN}\n')
+    assert cli("embed", source, "--model", "all-MiniLM-L6-v2", "--label-column", "label", "--out", store).code == 0
+    assert cli("index", store, "--out", index).code == 0
+    line = cli("search", index, "--key", "notes.jsonl:1", "--json").out.splitlines()[-1]
+    (hit,) = json.loads(line, parse_constant=pytest.fail)["hits"]
+    assert hit == {"rank": 1, "score": hit["score"], "key": "notes.jsonl:2", "label": None}

@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import json
+import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -177,8 +178,17 @@ def _hide_type_of_flags(annotations: Iterable[Any]) -> None:
                 detail.metavar = ""
 
 
+def _in_json(value: Any) -> Any:
+    """The same with null for NaN and infinities, of which metadata may hold some and JSON knows none."""
+    if isinstance(value, Mapping):
+        return {name: _in_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_json(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _show(result: Result, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(result.data))
+        typer.echo(json.dumps(_in_json(result.data)))
     else:
         result.render(terminal.stdout())

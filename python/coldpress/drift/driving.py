@@ -17,6 +17,7 @@ import pyarrow as pa
 from coldpress.drift.reference import Reference
 from coldpress.drift.sample import Floats, Rows, blocks_of
 from coldpress.drift.values import Counts, Overrepresented
+from coldpress.probes.label_values import is_missing
 
 if TYPE_CHECKING:
     from coldpress.store import EmbeddingStore
@@ -168,7 +169,7 @@ def _items(store: EmbeddingStore, rows: Rows, scores: Sequence[float] | Doubles)
         Item(
             str(known["key"]),
             float(score),
-            {name: value for name, value in known.items() if name not in _LEFT_OUT and value is not None},
+            {name: value for name, value in known.items() if name not in _LEFT_OUT and not is_missing(value)},
         )
         for known, score in zip(store.take_metadata(rows).to_pylist(), scores, strict=True)
     )
