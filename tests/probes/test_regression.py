@@ -121,6 +121,12 @@ def test_equal_numbers_explain_nothing_and_decide_nothing(make_store):
     assert np.isfinite([*few.r2_interval, *few.mae_interval, *few.rmse_interval]).all()
 
 
+def test_of_equal_vectors_the_mean_is_predicted(make_store):
+    head = fit_regression(make_store(np.ones((60, 4))), np.arange(60)).head
+    assert head.coef.tolist() == [[0.0] * 4]
+    assert 20 < head.intercept[0] < 40
+
+
 def test_without_a_signal_it_says_so(make_store):
     rng = np.random.default_rng(1)
     store = make_store(rng.normal(size=(300, 12)).astype(np.float32), label=rng.normal(size=300))

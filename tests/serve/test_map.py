@@ -10,6 +10,7 @@ import pytest
 from coldpress import ColdpressError, EmbeddingStore, VectorIndex
 from coldpress.embedding_map import EmbeddingMap, draw_map
 from coldpress.errors import StoreError
+from coldpress.probes.projection import project
 from coldpress.serve.catalogue import Catalogue
 
 
@@ -27,6 +28,12 @@ def test_a_map_is_the_same_each_time_and_survives_saving(store: EmbeddingStore, 
     (tmp_path / "map.parquet").write_bytes(b"damaged")
     with pytest.raises(StoreError, match="index the store with --map again"):
         EmbeddingMap.open(tmp_path)
+
+
+def test_numbers_alone_lie_in_the_plane_too() -> None:
+    points = project(np.arange(60, dtype=np.float32)[:, None] // 20)
+    assert points.shape == (60, 2)
+    assert np.isfinite(points).all()
 
 
 def test_neighbours_are_near_on_the_map(store: EmbeddingStore, index: Path) -> None:

@@ -40,6 +40,7 @@ def project(vectors: npt.NDArray[Any], *, seed: int = 0) -> npt.NDArray[np.float
     if not 4 <= rows <= MAX_ROWS:
         raise ColdpressError(f"a map takes 4 to {MAX_ROWS:,} vectors, got {rows:,}: draw a sample")
     values = np.asarray(vectors, dtype=np.float32)
+    values = np.pad(values, ((0, 0), (0, max(0, 2 - values.shape[1]))))  # numbers alone lie on a line
     components = min(COMPONENTS, *values.shape)
     reduced = PCA(components, random_state=seed).fit_transform(values)
     perplexity = min(PERPLEXITY, (rows - 1) / 3)

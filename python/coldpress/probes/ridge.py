@@ -104,7 +104,8 @@ def _solve(sums: Products, alphas: Sequence[float]) -> tuple[Array, Array]:
     mean, level = sums.x / sums.rows, sums.y / sums.rows
     values, vectors = np.linalg.eigh(sums.scatter)
     turned = vectors.T @ (sums.xy - sums.x * level)
-    W = (turned / (np.maximum(values, 0) + np.asarray(alphas)[:, None])) @ vectors.T
+    strengths = np.maximum(values, 0) + np.asarray(alphas)[:, None]  # all 0 where all vectors are equal
+    W = np.divide(turned, strengths, out=np.zeros_like(strengths), where=strengths > 0) @ vectors.T
     return W, level - W @ mean
 
 
