@@ -104,7 +104,7 @@ def good_again(sample, i: int) -> Results:
 def test_sigkill_while_segments_are_written_and_merged(tmp_path, sample, snapshot):
     sample.build(tmp_path / "whole", stop=2000, shard_rows=20)
     levels = f"from coldpress.store import segments; segments.LEVELS = {FEW}"
-    runs = killed_runs(tmp_path / "killed", (0.0, 0.07, 0.02), levels)
+    runs = killed_runs(tmp_path / "killed", (0.0, 0.07, 0.02), levels, more=300)
     states = {len(store.manifest.shards.segments) for store in runs}
     sample.build(tmp_path / "killed", stop=2000, shard_rows=20)
     assert snapshot(tmp_path / "killed") == snapshot(tmp_path / "whole")

@@ -44,14 +44,14 @@ def child(path: Path, before: str = "", **options) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **options)
 
 
-def killed_runs(path: Path, delays_s: Sequence[float], before: str = "") -> Iterator[EmbeddingStore]:
-    """What each of several runs into one store leaves that is killed so long after it has committed something."""
+def killed_runs(path: Path, delays_s: Sequence[float], before: str = "", more: int = 1) -> Iterator[EmbeddingStore]:
+    """What each of several runs into one store leaves that is killed so long after it has committed `more` inputs."""
     reached = 0
     for delay_s in delays_s:
         process = child(path, before)
         try:
             assert process.stdout.readline() == "open\n", process.communicate()[1]
-            while EmbeddingStore(path).inputs == reached and process.poll() is None:
+            while EmbeddingStore(path).inputs < reached + more and process.poll() is None:
                 time.sleep(0.001)
             time.sleep(delay_s)
         finally:
