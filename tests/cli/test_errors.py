@@ -47,6 +47,25 @@ def test_a_model_named_twice_is_refused(cli: Cli, texts: Path, tmp_path: Path) -
     assert "named 2 times" in done.err
 
 
+@pytest.mark.parametrize("seed", [-1, 2**31])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("assess", "STORE", "--labels", "label"),
+        ("drift", "STORE", "STORE"),
+        ("index", "STORE", "--out", "index"),
+        ("probe", "STORE", "--labels", "label", "--out", "head.safetensors"),
+        ("certify", MINILM),
+    ],
+)
+def test_a_seed_that_no_generator_takes_is_refused(
+    cli: Cli, arguments: tuple[str, ...], seed: int, tmp_path: Path
+) -> None:
+    done = cli(*(tmp_path if word == "STORE" else word for word in arguments), "--seed", seed)
+    assert done.code == 2
+    assert "--seed" in done.err
+
+
 @pytest.mark.parametrize("arguments", [("--debug", "index", "nowhere"), ("index", "nowhere", "--debug")])
 def test_debug_shows_the_traceback(cli: Cli, arguments: tuple[str, ...]) -> None:
     done = cli(*arguments, "--out", "out")

@@ -39,6 +39,9 @@ def report_path(value: str) -> Path:
 
 _READING, _MODEL, _MACHINE = "Reading", "Model", "Machine"
 
+MOST_SEED = 2**31 - 1
+"""Largest seed that NumPy, scikit-learn and faiss all take."""
+
 
 class Precision(str, Enum):
     """Arithmetic of the forward pass."""

@@ -81,7 +81,14 @@ def certify(
         ),
     ] = 0.2,
     seed: Annotated[
-        int, typer.Option(metavar="N", help="For the draw, the split and the folds.", rich_help_panel=_VARIANTS)
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=options.MOST_SEED,
+            help="For the draw, the split and the folds.",
+            rich_help_panel=_VARIANTS,
+        ),
     ] = 0,
     report: options.Report = None,
     arch: options.Arch = None,
