@@ -67,11 +67,8 @@ class VectorIndex:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
         space = contents.space
-        self.fingerprint = space.fingerprint
-        self.model = space.model
-        self.description = space.description
-        self.output = space.output
-        self.projection = space.projection
+        self.fingerprint, self.model, self.description = space.fingerprint, space.model, space.description
+        self.output, self.projection = space.output, space.projection
         self.metric: Metric = space.metric
         self.kind: Kind = contents.kind
         self.dim = int(contents.index.d)
@@ -391,15 +388,13 @@ class VectorIndex:
         return len(self._contents)
 
     def __repr__(self) -> str:
-        return (
-            f"VectorIndex({len(self):,} x {self.dim}, kind={self.kind!r}, metric={self.metric!r}, model={self.model!r})"
-        )
+        shape = f"{len(self):,} x {self.dim}"
+        return f"VectorIndex({shape}, kind={self.kind!r}, metric={self.metric!r}, model={self.model!r})"
 
     def _measure(self) -> None:
         """Measure again what has changed."""
-        contents = self._contents
-        if contents.stale:
+        if self._contents.stale:
             with faiss_threads(None) as faiss:
-                measure_again(faiss, contents)
+                measure_again(faiss, self._contents)
             if problem := self.advice:
                 logger.warning("%s", problem)
