@@ -73,6 +73,7 @@ void launch(Kernel kernel, dim3 blocks, int threads, size_t shared_bytes, void*,
 
 }  // namespace emulation
 
+#define __launch_bounds__(...)
 #define threadIdx emulation::thread_index
 #define blockIdx emulation::block_index
 #define __syncthreads() emulation::block->arrive_and_wait()

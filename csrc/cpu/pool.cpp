@@ -21,7 +21,7 @@ COLDPRESS_KERNEL(pool_sequence, const float* tokens, int64_t T, int64_t D, Pooli
 namespace coldpress::COLDPRESS_ISA_LEVEL {
 namespace {
 
-constexpr int64_t kBlock = 32;  // of tokens; as in ops/pool.py and cuda/pool.cu
+constexpr int64_t kBlock = 32;  // of tokens; as in ops/pool.py
 
 // The first n lanes of the sum of T tokens, `stride` apart.
 Vec sum_tokens(const float* tokens, int64_t T, int64_t stride, int64_t n) {

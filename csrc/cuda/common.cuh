@@ -48,15 +48,27 @@ struct Pack {
   static constexpr int kSize = 16 / sizeof(T);
   alignas(16) T values[kSize];
 
-  // Elements [begin, begin + kSize) of a row of D; those behind its end stay unset.
+  // Elements [begin, begin + kSize) of a row of D; those behind its end are zero.
   __device__ static Pack load(const T* row, int64_t begin, int64_t D, bool aligned) {
     Pack pack;
     if (aligned) {
       *reinterpret_cast<uint4*>(pack.values) = *reinterpret_cast<const uint4*>(row + begin);
     } else {
+      pack = Pack{};
       each(D - begin, [&](int i) { pack.values[i] = row[begin + i]; });
     }
     return pack;
+  }
+
+  // The same of `rows` rows, kRows at most, so many elements apart; instead of those behind the
+  // last one the first comes again. No load is conditional, so all of them are under way at once.
+  template <int kRows>
+  __device__ static void load(Pack (&packs)[kRows], const T* first, int64_t apart, int64_t begin,
+                              int64_t D, bool aligned, unsigned rows) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      packs[r] = load(first + (r < rows ? r : 0) * apart, begin, D, aligned);
+    }
   }
 
   __device__ void store(T* row, int64_t begin, int64_t D, bool aligned) const {
@@ -83,6 +95,32 @@ bool aligned_rows(int64_t D, Pointers... pointers) {
   const bool at_16 = ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
   return at_16 && D % Pack<T>::kSize == 0;
 }
+
+// How a block of threads covers rows of D elements: `lanes` threads lie side by side on packs of a
+// row, a warp at most, `rows` rows at once; wider rows are cut into `slices`. Nothing but D and the
+// size of an element decides.
+struct Tile {
+  unsigned lanes, rows, slices;
+
+  template <class T>
+  static Tile of(int64_t D, int threads) {
+    const int64_t packs = (D + Pack<T>::kSize - 1) / Pack<T>::kSize;
+    unsigned lanes = 1;
+    while (lanes < packs && lanes < kWarp) lanes *= 2;
+    return {lanes, threads / lanes, static_cast<unsigned>((packs + lanes - 1) / lanes)};
+  }
+
+  // The slices of a row lie in neighbouring blocks.
+  __device__ unsigned block_row() const { return blockIdx.x / slices; }
+  __device__ unsigned row() const { return threadIdx.x / lanes; }
+
+  // First element of this thread's pack.
+  template <class T>
+  __device__ int64_t begin() const {
+    const unsigned pack = blockIdx.x % slices * lanes + threadIdx.x % lanes;
+    return int64_t{pack} * Pack<T>::kSize;
+  }
+};
 
 // The butterfly adds the same pairs in every lane: all lanes hold the same bits.
 __device__ inline float warp_sum(float value) {

@@ -79,11 +79,18 @@ def test_bias_gelu(D: int, dtype: torch.dtype, *, tanh: bool) -> None:
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("D", [*TAILS, 768])
+@pytest.mark.parametrize("D", [*TAILS, 768, 1032])
 def test_pool(D: int, dtype: torch.dtype, pooling: ops.Pooling, *, normalize: bool) -> None:
     tokens, ends = randn(330, D, dtype=dtype), bounds(1, 9, 20, 300)
     ours = ops.pool(tokens, ends, pooling, normalize=normalize, dtype=dtype)
     assert_within_k(ours, lambda t: pool_reference(t, ends, pooling, normalize, t.dtype), tokens)
+
+
+@pytest.mark.parametrize("D", [1, 48, 49, 320])
+def test_pool_rounding_does_not_grow_with_the_sequence(D: int) -> None:
+    tokens, ends = torch.rand(5290, D, device="cuda") + 0.5, bounds(3, 31, 64, 192, 5000)
+    exact = pool_reference(tokens.double(), ends, "mean", False, torch.float64)
+    assert (ops.pool(tokens, ends, "mean") - exact).norm() / exact.norm() < 3e-7
 
 
 def test_the_cast_of_pool_rounds_the_float32_vector() -> None:
@@ -297,11 +304,14 @@ def test_an_item_depends_on_itself_alone(D: int, dtype: torch.dtype) -> None:
     assert torch.equal(ops.pool(x[8:].clone(), bounds(192), "mean", normalize=True)[0], pooled[2])
 
 
-def test_unaligned_rows_give_the_same_bits() -> None:
-    weight, bias = randn(768), randn(768)
-    x = randn(4 * 768 + 1)[1:].view(4, 768)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_unaligned_rows_give_the_same_bits(dtype: torch.dtype) -> None:
+    weight, bias = randn(2, 768, dtype=dtype)
+    x = randn(40 * 768 + 1, dtype=dtype)[1:].view(40, 768)
     assert x.data_ptr() % 16
     assert torch.equal(ops.layer_norm(x, weight, bias, 1e-5), ops.layer_norm(x.clone(), weight, bias, 1e-5))
+    ends = bounds(3, 37)
+    assert torch.equal(ops.pool(x, ends, "mean"), ops.pool(x.clone(), ends, "mean"))
 
 
 def test_the_current_stream_is_used() -> None:
