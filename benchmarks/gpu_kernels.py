@@ -21,6 +21,7 @@ from harness import write
 from torch.nn import functional as F
 
 from coldpress import ops
+from coldpress.ops.linear import activate
 from coldpress.ops.linear_float8 import quantize_rows_reference
 from coldpress.ops.patchify import patchify_reference
 from coldpress.ops.residual_norm import residual_norm_reference
@@ -61,6 +62,7 @@ def rows(device: torch.device, T: int) -> list[dict[str, Any]]:
 
     weight, bias, shift, wide = randn(D), randn(D), randn(D), randn(hidden)
     images = max(T // 197, 1)
+    maps, channels = (images // 4 or 1, 56, 56, 256), randn(256)
     one, middle = torch.ones(3, dtype=HALF, device=device), torch.full((3,), -128.0, dtype=HALF, device=device)
     ends = (torch.arange(images + 1, device=device) * 197).int()
     angles = torch.randn(T, 32, device=device)
@@ -91,8 +93,16 @@ def rows(device: torch.device, T: int) -> list[dict[str, Any]]:
             lambda x, r: ops.norm_quantized(x, (weight, bias, 1e-6), r),
         ),
         row(
-            "bias_gelu", device, lambda: (randn(T, hidden),), lambda x: ops.bias_gelu(x, wide),
+            "bias, gelu", device, lambda: (randn(T, hidden),), lambda x: ops.bias_activation_(x, wide, "gelu"),
             lambda x: F.gelu(x + wide),
+        ),
+        row(
+            "bias, quick_gelu", device, lambda: (randn(T, hidden),),
+            lambda x: ops.bias_activation_(x, wide, "quick_gelu"), lambda x: activate(x + wide, "quick_gelu"),
+        ),
+        row(
+            "bias, residual, relu", device, lambda: (randn(*maps), randn(*maps)),  # of ResNet-50, first stage
+            lambda x, r: ops.bias_activation_(x, channels, "relu", r), lambda x, r: F.relu(x + channels + r),
         ),
         row(
             "quantize_rows gelu", device, lambda: (randn(T, hidden),), lambda x: ops.quantize_rows(x, wide, "gelu"),

@@ -21,8 +21,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = Path(torch.__file__).parent
 NAMES = (
-    "layer_norm bias_gelu pool patchify residual norm_quantized rope quantize token resized the_cast an_empty an_item "
-    "unaligned"
+    "layer_norm bias_activation every_row pool patchify residual norm_quantized rope quantize token resized the_cast "
+    "an_empty an_item unaligned"
 )
 KERNELS = " or ".join(f"test_{name}" for name in NAMES.split())
 

@@ -178,6 +178,13 @@ void dispatch_halves(ScalarType type, const char* op, const Body& body) {
   body(__nv_bfloat16{});
 }
 
+// Calls body(std::bool_constant) for what a kernel has to know when it is compiled.
+template <class Body>
+void dispatch_bool(bool value, const Body& body) {
+  if (value) return body(std::true_type{});
+  body(std::false_type{});
+}
+
 // As on the CPU, ops/<op>.py gives the friendly messages; this keeps a direct call memory-safe.
 inline void check_like(const Tensor& t, const Tensor& x, const char* what) {
   STD_TORCH_CHECK(t.is_cuda() && t.get_device_index() == x.get_device_index() &&

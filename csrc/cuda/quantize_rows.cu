@@ -6,8 +6,8 @@
 // GELU would write two bytes a value and read them again, this writes one. Gain: not yet measured.
 #include <optional>
 
+#include "cuda/activation.cuh"
 #include "cuda/common.cuh"
-#include "cuda/gelu.cuh"
 
 namespace coldpress {
 namespace {
@@ -15,13 +15,6 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kPacks = 8;
-
-enum class Activation { none, gelu, gelu_tanh };
-
-__device__ float activate(float x, Activation activation) {
-  if (activation == Activation::gelu) return gelu(x);
-  return activation == Activation::gelu_tanh ? gelu_tanh(x) : x;
-}
 
 __device__ float block_max(float value) {
   __shared__ float partial[kWarps];
@@ -50,8 +43,11 @@ __global__ void quantize_rows_kernel(const T* x, const T* bias, Activation activ
     if (bias != nullptr) more = P::load(bias, d, D, true);
 #pragma unroll
     for (int i = 0; i < P::kSize; ++i) {
-      const float sum = to_float(pack.values[i]) + (bias ? to_float(more.values[i]) : 0.0f);
-      values[p][i] = activate(sum, activation);
+      values[p][i] = to_float(pack.values[i]) + (bias ? to_float(more.values[i]) : 0.0f);
+    }
+    activate(values[p], activation);
+#pragma unroll
+    for (int i = 0; i < P::kSize; ++i) {
       top = fmaxf(top, fabsf(values[p][i]));
       bad |= values[p][i] != values[p][i];
     }
@@ -71,13 +67,6 @@ __global__ void quantize_rows_kernel(const T* x, const T* bias, Activation activ
   if (threadIdx.x == 0) steps[blockIdx.x] = bad ? nanf("") : top / kMostCode;
 }
 
-Activation activation_named(const std::string& name) {
-  if (name == "none") return Activation::none;
-  if (name == "gelu") return Activation::gelu;
-  STD_TORCH_CHECK(name == "gelu_tanh", "coldpress::quantize_rows: unknown activation ", name);
-  return Activation::gelu_tanh;
-}
-
 std::tuple<Tensor, Tensor> quantize_rows(const Tensor& x, const std::optional<Tensor>& bias,
                                          const std::string& activation) {
   const int64_t rows = row_count(x), D = x.size(-1);
@@ -86,7 +75,7 @@ std::tuple<Tensor, Tensor> quantize_rows(const Tensor& x, const std::optional<Te
     STD_TORCH_CHECK(bias->numel() == D, "coldpress::quantize_rows: bias must have the width of x");
     check_like(*bias, x, "quantize_rows: bias");
   }
-  const Activation how = activation_named(activation);
+  const Activation how = activation_named(activation, "quantize_rows");
   Tensor codes = torch::stable::new_empty(x, {rows, D}, ScalarType::Float8_e4m3fn);
   Tensor steps = torch::stable::new_empty(x, {rows}, ScalarType::Float);
   const Launch launch(x);

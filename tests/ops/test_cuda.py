@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import torch
 from rule import TAILS, K
 
 from coldpress import _library, ops
-from coldpress.ops.bias_gelu import bias_gelu_reference
+from coldpress.ops.bias_activation import bias_activation_reference
 from coldpress.ops.layer_norm import add_layer_norm_reference, layer_norm_reference
 from coldpress.ops.linear_float8 import linear_float8_reference, quantize_rows_reference
 from coldpress.ops.merge_tokens import merge_tokens_reference
@@ -68,12 +68,40 @@ def test_layer_norm(D: int, dtype: torch.dtype) -> None:
     assert_within_k(normed, lambda *args: add_layer_norm_reference(*args)[0], x, residual, weight, bias, 1e-5)
 
 
+def bias_activation(x: torch.Tensor, *args: Any) -> torch.Tensor:
+    return ops.bias_activation_(x.clone(), *args)
+
+
+def activated(x: torch.Tensor, *args: Any) -> torch.Tensor:
+    changed = x.clone()
+    bias_activation_reference(changed, *args)
+    return changed
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("tanh", [False, True])
-@pytest.mark.parametrize("D", [*TAILS, 3072])
-def test_bias_gelu(D: int, dtype: torch.dtype, *, tanh: bool) -> None:
-    x, bias = randn(35, D, dtype=dtype) * 3, randn(D, dtype=dtype)
-    assert_within_k(ops.bias_gelu(x, bias, tanh=tanh), bias_gelu_reference, x, bias, tanh)
+@pytest.mark.parametrize("activation", get_args(ops.Activation))
+@pytest.mark.parametrize("D", [*TAILS, 264, 3072])
+def test_bias_activation(D: int, activation: ops.Activation, dtype: torch.dtype) -> None:
+    x, bias, residual = randn(150, D, dtype=dtype) * 3, randn(D, dtype=dtype), randn(150, D, dtype=dtype)
+    x[7, D // 2] = float("nan")
+    for added in (None, residual):
+        ours = bias_activation(x, bias, activation, added)
+        assert ours.isnan().nonzero().tolist() == [[7, D // 2]]
+        assert_within_k(ours.nan_to_num(0), lambda *args: activated(*args).nan_to_num(0), x, bias, activation, added)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 31, 32, 33, 1000])
+@pytest.mark.parametrize("D", [8, 24, 64, 768])
+def test_every_row_of_a_map_is_changed_once(D: int, rows: int) -> None:
+    x, bias, residual = (randn(*shape, dtype=torch.bfloat16) for shape in ((rows, 1, 1, D), (D,), (rows, 1, 1, D)))
+    found = bias_activation(x, bias, "relu", residual)
+    assert torch.equal(found, (x.float() + bias + residual).relu().to(x.dtype))
+
+
+@pytest.mark.parametrize("activation", get_args(ops.Activation))
+def test_bias_activation_of_extreme_values_saturates(activation: ops.Activation) -> None:
+    x, bias = torch.tensor([[1e4, -1e4, 1e30, -1e30, 0.0]], device="cuda"), torch.zeros(5, device="cuda")
+    assert torch.allclose(bias_activation(x, bias, activation), activated(x, bias, activation, None), atol=1e-8)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -161,9 +189,9 @@ def test_norm_quantized(D: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("activation", ["none", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("activation", get_args(ops.Activation))
 @pytest.mark.parametrize("D", [16, 768, 3072, 8192])
-def test_quantize_rows(D: int, activation: str, dtype: torch.dtype) -> None:
+def test_quantize_rows(D: int, activation: ops.Activation, dtype: torch.dtype) -> None:
     x, bias = randn(35, D, dtype=dtype) * 3, randn(D, dtype=dtype)
     x[4], x[7, 3] = 0, float("nan")
     found = ops.quantize_rows(x, bias, activation)
@@ -294,13 +322,13 @@ def test_resized_bytes_are_those_of_the_cpu_path(options: dict[str, Any], kind: 
 @pytest.mark.parametrize("D", [33, 768])
 def test_an_item_depends_on_itself_alone(D: int, dtype: torch.dtype) -> None:
     x, weight, bias = randn(200, D, dtype=dtype), randn(D, dtype=dtype), randn(D, dtype=dtype)
-    normed, activated = ops.layer_norm(x, weight, bias, 1e-5), ops.bias_gelu(x, bias)
+    normed, changed = ops.layer_norm(x, weight, bias, 1e-5), bias_activation(x, bias, "gelu", x)
     pooled = ops.pool(x, bounds(7, 1, 192), "mean", normalize=True)
     for row in (0, 3, 199):
         # With D = 33 a row of its own is aligned to 16 bytes and a row of the batch is not.
         alone = x[row : row + 1].clone()
         assert torch.equal(ops.layer_norm(alone, weight, bias, 1e-5)[0], normed[row])
-        assert torch.equal(ops.bias_gelu(alone, bias)[0], activated[row])
+        assert torch.equal(bias_activation(alone, bias, "gelu", alone)[0], changed[row])
     assert torch.equal(ops.pool(x[8:].clone(), bounds(192), "mean", normalize=True)[0], pooled[2])
 
 
@@ -310,6 +338,10 @@ def test_unaligned_rows_give_the_same_bits(dtype: torch.dtype) -> None:
     x = randn(40 * 768 + 1, dtype=dtype)[1:].view(40, 768)
     assert x.data_ptr() % 16
     assert torch.equal(ops.layer_norm(x, weight, bias, 1e-5), ops.layer_norm(x.clone(), weight, bias, 1e-5))
+    changed = ops.bias_activation_(x.clone(), bias, "silu", x)
+    assert torch.equal(changed, bias_activation(x, bias, "silu", x.clone()))
+    place = randn(40 * 768 + 1, dtype=dtype)[1:].view(40, 768).copy_(x)
+    assert torch.equal(ops.bias_activation_(place, bias, "silu", x), changed)
     ends = bounds(3, 37)
     assert torch.equal(ops.pool(x, ends, "mean"), ops.pool(x.clone(), ends, "mean"))
 
@@ -320,11 +352,11 @@ def test_the_current_stream_is_used() -> None:
     with torch.cuda.stream(stream):
         y = x
         for _ in range(20):  # a kernel on another stream would read y before it is written
-            y = ops.bias_gelu(y * 1.5, bias)
+            y = ops.bias_activation_(y * 1.5, bias, "gelu")
     stream.synchronize()
     expected = x
     for _ in range(20):
-        expected = ops.bias_gelu(expected * 1.5, bias)
+        expected = ops.bias_activation_(expected * 1.5, bias, "gelu")
     assert torch.equal(y, expected)
 
 
@@ -354,5 +386,6 @@ def test_opcheck(dtype: torch.dtype) -> None:
     x, row = randn(6, 20, dtype=dtype), randn(20, dtype=dtype)
     torch.library.opcheck(torch.ops.coldpress.layer_norm.default, (x, row, row, 1e-5))
     torch.library.opcheck(torch.ops.coldpress.add_layer_norm.default, (x, x, row, row, 1e-5))
-    torch.library.opcheck(torch.ops.coldpress.bias_gelu.default, (x, row, True))
+    torch.library.opcheck(torch.ops.coldpress.bias_activation_.default, (x.clone(), row, "silu", None))
+    torch.library.opcheck(torch.ops.coldpress.bias_activation_.default, (x.clone(), row, "relu", x))
     torch.library.opcheck(torch.ops.coldpress.pool.default, (x, bounds(2, 4), "mean", True, dtype))

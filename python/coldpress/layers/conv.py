@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from coldpress import ops
 from coldpress.layers.linear import STORED
-from coldpress.ops.linear import activate
 
 Padding = Literal["half", "same", "none"]
 """``half`` pads by half a window on each side; ``same`` as TensorFlow does it: just enough, the odd one at the end."""
@@ -35,8 +34,8 @@ def padding_sides(padding: Padding, size: tuple[int, int], kernel: int, stride: 
 class Conv2d(nn.Module):
     """``activation(norm(conv(x)) [+ residual])``.
 
-    :meth:`prepare` is called once after loading and folds the normalisation into weight and bias, in float64. What runs
-    on a GPU is torch's own convolution, on channels-last images as well.
+    :meth:`prepare` is called once after loading and folds the normalisation into weight and bias, in float64. On a
+    GPU torch's own convolution runs, on channels-last images as well, and one pass for all that follows it.
 
     Parameters
     ----------
@@ -142,9 +141,8 @@ class Conv2d(nn.Module):
         if top != bottom or left != right:
             maps, around = F.pad(maps, (left, right, top, bottom)), (0, 0)
         groups = maps.shape[1] if self.depthwise else 1
-        out = F.conv2d(maps, self.weight, self.shift, self.stride, around, self.dilation, groups)
-        out = out.permute(0, 2, 3, 1)
-        return activate(out if residual is None else out + residual, self.activation).contiguous()
+        out = F.conv2d(maps, self.weight, None, self.stride, around, self.dilation, groups)
+        return ops.bias_activation_(out.permute(0, 2, 3, 1).contiguous(), self.shift, self.activation, residual)
 
 
 class SeparableConv2d(nn.Module):
@@ -178,11 +176,12 @@ class SeparableConv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.inner, self.outer, self.residual = inner, outer, residual
-        self.expand = Conv2d(inputs, wide, 1, norm_eps=norm_eps) if expand else None
+        self.expand = Conv2d(inputs, wide, 1, norm_eps=norm_eps, activation=inner) if expand else None
         self.depthwise = Conv2d(
-            wide, wide, kernel, stride=stride, padding=padding, depthwise=True, dilation=dilation, norm_eps=norm_eps
-        )
-        self.project = Conv2d(wide, outputs, 1, norm_eps=norm_eps)
+            wide, wide, kernel, stride=stride, padding=padding, depthwise=True, dilation=dilation, norm_eps=norm_eps,
+            activation=inner,
+        )  # fmt: skip
+        self.project = Conv2d(wide, outputs, 1, norm_eps=norm_eps, activation=outer)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, height, width, C) to (B, height', width', N)."""
@@ -204,9 +203,9 @@ class SeparableConv2d(nn.Module):
         )
 
     def _by_parts(self, x: torch.Tensor) -> torch.Tensor:
-        wide = x if self.expand is None else activate(self.expand(x), self.inner)
-        out = self.project(activate(self.depthwise(wide), self.inner))
-        return activate(out + x if self.residual else out, self.outer)
+        wide = x if self.expand is None else self.expand(x)
+        out: torch.Tensor = self.project(self.depthwise(wide), x if self.residual else None)
+        return out
 
 
 class PixelConv2d(Conv2d):

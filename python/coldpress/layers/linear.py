@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from coldpress import ops
-from coldpress.ops.linear import PANEL, activate
+from coldpress.ops.linear import PANEL
 from coldpress.ops.residual_norm import encode
 
 STORED = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
@@ -91,10 +91,9 @@ class Linear(nn.Module):
     def of_codes(self, x: ops.Codes) -> torch.Tensor:
         """Map rows in float8 (T, in_features) to (T, out_features) in bfloat16."""
         assert self.float8 is not None
-        if self.activation in ("gelu", "gelu_tanh"):
-            product = ops.linear_float8(x, self.float8, None)
-            return ops.bias_gelu(product, self.bias, tanh=self.activation == "gelu_tanh")
-        return activate(ops.linear_float8(x, self.float8, self.bias), self.activation)
+        if self.activation == "none":
+            return ops.linear_float8(x, self.float8, self.bias)
+        return ops.bias_activation_(ops.linear_float8(x, self.float8, None), self.bias, self.activation)
 
     def part(self, x: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         """Return outputs [begin, end) alone, bit for bit; both are multiples of 64."""
@@ -123,9 +122,9 @@ class Linear(nn.Module):
         return self._library(x.to(weight.dtype), weight, bias).to(x.dtype)
 
     def _library(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """By torch's own product; its epilogue adds the bias, and knows GELU in the tanh form alone, on GPUs alone."""
-        if self.activation == "gelu_tanh" and x.is_cuda and x.dtype != torch.float32:
-            return torch._addmm_activation(bias, x, weight.T, use_gelu=True)
-        if self.activation in ("gelu", "gelu_tanh"):
-            return ops.bias_gelu(F.linear(x, weight), bias, tanh=self.activation == "gelu_tanh")
-        return activate(F.linear(x, weight, bias), self.activation)
+        """By torch's own product; its epilogue adds the bias, and on GPUs knows two of the activations."""
+        if self.activation == "none":
+            return F.linear(x, weight, bias)
+        if self.activation in ("relu", "gelu_tanh") and x.is_cuda and x.dtype != torch.float32:
+            return torch._addmm_activation(bias, x, weight.T, use_gelu=self.activation == "gelu_tanh")
+        return ops.bias_activation_(F.linear(x, weight), bias, self.activation)

@@ -8,7 +8,6 @@ from torch import nn
 from coldpress import ops
 from coldpress.layers.linear import Linear
 from coldpress.layers.norm import LayerNorm, add_residual
-from coldpress.ops.linear_float8 import ACTIVATIONS as FUSED
 
 
 class Mlp(nn.Module):
@@ -38,10 +37,8 @@ class Mlp(nn.Module):
         """Map tokens in float8 (T, D) to (T, D) in bfloat16."""
         up = self.up
         assert up.float8 is not None
-        if up.activation in FUSED:
-            product = ops.linear_float8(x, up.float8, None)
-            return self.down.of_codes(ops.quantize_rows(product, up.bias, up.activation))
-        return self.down.of_codes(ops.quantize_rows(up.of_codes(x)))
+        product = ops.linear_float8(x, up.float8, None)
+        return self.down.of_codes(ops.quantize_rows(product, up.bias, up.activation))
 
     def residual(self, x: torch.Tensor, norm: LayerNorm, *, norm_first: bool) -> torch.Tensor:
         """Return ``norm(x + self(x))``, or ``x + self(norm(x))``."""

@@ -4,7 +4,7 @@ from coldpress._library import load as _load
 from coldpress.ops._define import ReferenceMode, in_reference_mode, op_names
 from coldpress.ops._lengths import known_lengths
 from coldpress.ops.attention_quantized import attention_quantized, fits_attention_quantized
-from coldpress.ops.bias_gelu import bias_gelu
+from coldpress.ops.bias_activation import bias_activation_
 from coldpress.ops.conv2d import conv2d, pack_conv_weight
 from coldpress.ops.depthwise_conv2d import depthwise_conv2d, pack_taps
 from coldpress.ops.layer_norm import add_layer_norm, layer_norm
@@ -41,7 +41,7 @@ __all__ = [
     "Window",
     "add_layer_norm",
     "attention_quantized",
-    "bias_gelu",
+    "bias_activation_",
     "conv2d",
     "depthwise_conv2d",
     "fits_attention_quantized",

@@ -8,10 +8,8 @@ from __future__ import annotations
 import torch
 
 from coldpress.ops._define import define
-from coldpress.ops.linear import activate
+from coldpress.ops.linear import Activation, activate, check_activation
 from coldpress.ops.residual_norm import Codes, encode
-
-ACTIVATIONS = ("none", "gelu", "gelu_tanh")
 
 
 def quantize_rows_reference(
@@ -73,20 +71,18 @@ _linear_float8 = define(
 )
 
 
-def quantize_rows(x: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none") -> Codes:
+def quantize_rows(x: torch.Tensor, bias: torch.Tensor | None = None, activation: Activation = "none") -> Codes:
     """Return the codes of ``activation(x [+ bias])`` for `x` (T, D) in 16 bits.
 
     Raises
     ------
     ValueError
-        If `bias` is not (D,), or the activation none of :data:`ACTIVATIONS`.
+        If `bias` is not (D,), or the activation unknown.
     """
-    if x.dim() != 2 or (bias is not None and bias.shape != x.shape[1:]) or activation not in ACTIVATIONS:
+    if x.dim() != 2 or (bias is not None and bias.shape != x.shape[1:]):
         shown = None if bias is None else tuple(bias.shape)
-        raise ValueError(
-            f"quantize_rows: got x {tuple(x.shape)}, bias {shown}, activation {activation!r}; "
-            f"expected (T, D), (D,) and one of {', '.join(ACTIVATIONS)}"
-        )
+        raise ValueError(f"quantize_rows: got x {tuple(x.shape)}, bias {shown}; expected (T, D) and (D,)")
+    check_activation("quantize_rows", activation)
     return Codes(*_quantize_rows(x, bias, activation))
 
 
