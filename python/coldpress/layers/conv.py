@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from coldpress import ops
-from coldpress.layers.linear import STORED
+from coldpress.layers.linear import STORED, library_product
 
 Padding = Literal["half", "same", "none"]
 """``half`` pads by half a window on each side; ``same`` as TensorFlow does it: just enough, the odd one at the end."""
@@ -35,7 +35,8 @@ class Conv2d(nn.Module):
     """``activation(norm(conv(x)) [+ residual])``.
 
     :meth:`prepare` is called once after loading and folds the normalisation into weight and bias, in float64. On a
-    GPU torch's own convolution runs, on channels-last images as well, and one pass for all that follows it.
+    GPU torch's own convolution runs, on channels-last images as well, and one pass for all that follows it; windows of
+    one pixel are a product of matrices, whose epilogue does more.
 
     Parameters
     ----------
@@ -136,7 +137,12 @@ class Conv2d(nn.Module):
         )  # fmt: skip
 
     def _convolve(self, x: torch.Tensor, residual: torch.Tensor | None, sides: Sides) -> torch.Tensor:
-        maps, (top, bottom, left, right) = x.to(self.weight.dtype).permute(0, 3, 1, 2), sides
+        x = x.to(self.weight.dtype)
+        if self.kernel == self.stride == 1 and not self.depthwise:
+            rows = None if residual is None else residual.flatten(0, 2)
+            product = library_product(x.flatten(0, 2), self.weight.flatten(1), self.shift, self.activation, rows)
+            return product.view(*x.shape[:3], -1)
+        maps, (top, bottom, left, right) = x.permute(0, 3, 1, 2), sides
         around = (top, left)
         if top != bottom or left != right:
             maps, around = F.pad(maps, (left, right, top, bottom)), (0, 0)

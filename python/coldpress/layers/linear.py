@@ -119,12 +119,22 @@ class Linear(nn.Module):
             return ops.linear_quantized(x, ops.QuantizedWeight(packed, columns), bias, self.activation)
         if packed is not None:
             return ops.linear(x, packed, bias, self.activation)
-        return self._library(x.to(weight.dtype), weight, bias).to(x.dtype)
+        return library_product(x.to(weight.dtype), weight, bias, self.activation).to(x.dtype)
 
-    def _library(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """By torch's own product; its epilogue adds the bias, and on GPUs knows two of the activations."""
-        if self.activation == "none":
-            return F.linear(x, weight, bias)
-        if self.activation in ("relu", "gelu_tanh") and x.is_cuda and x.dtype != torch.float32:
-            return torch._addmm_activation(bias, x, weight.T, use_gelu=self.activation == "gelu_tanh")
-        return ops.bias_activation_(F.linear(x, weight), bias, self.activation)
+
+def library_product(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    activation: ops.Activation,
+    residual: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return ``activation(x W^T + bias [+ residual])`` of (T, K) and (N, K), by torch's own product.
+
+    Its epilogue adds the bias, and on GPUs knows two of the activations; what it cannot do is one pass behind it.
+    """
+    if activation == "none" and residual is None:
+        return F.linear(x, weight, bias)
+    if activation in ("relu", "gelu_tanh") and residual is None and x.is_cuda and x.dtype != torch.float32:
+        return torch._addmm_activation(bias, x, weight.T, use_gelu=activation == "gelu_tanh")
+    return ops.bias_activation_(F.linear(x, weight), bias, activation, residual)
