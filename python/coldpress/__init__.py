@@ -63,14 +63,18 @@ _HOMES = {
     "coldpress.together": ("embed_together",),
     "coldpress.types": ("Certificate", "Fingerprint", "ImageSpec", "Item", "TextSpec"),
 }
+_PARTS = ("assess", "data", "distributed", "drift", "probes", "report", "serve", "sklearn")
+"""Subpackages that are used by their own names: ``coldpress.probes.fit_probe``."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
         return getattr(importlib.import_module(_HOME_OF[name]), name)
+    if name in _PARTS:
+        return importlib.import_module(f"coldpress.{name}")
     raise AttributeError(f"module 'coldpress' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_PARTS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,10 @@ from coldpress.engine.vectors import rows_of
 from coldpress.errors import ColdpressError, ItemError
 from coldpress.models import Calibration, LoadedModel
 from coldpress.preprocess import preprocessor_for
-from coldpress.store import EmbeddingStore, Projection, StoreWriter
+from coldpress.store import EmbeddingStore, Projection, StoreWriter, check_place
 from coldpress.types import Certificate, Failed, Fingerprint, Modality, ModelInput, Output
+
+logger = logging.getLogger(__name__)
 
 
 class Extractor:
@@ -317,6 +320,7 @@ class Extractor:
         self, out: str | Path, source: Source, options: RunOptions, dtype: str, shard_rows: int
     ) -> Iterator[engine.Run]:
         """Settle what is to be settled on the data, open the store, and give the run that is then to be done."""
+        check_place(out)
         certificate, begun, opened = None, time.perf_counter(), source
         if self._arithmetic.candidates:
             stored = engine.stored_choice((out, options.reuse), self.model.backbone, self.device.type)
@@ -350,7 +354,11 @@ class Extractor:
     ) -> EmbeddingStore:
         """Do what :meth:`run` does, with the same options, and open the store."""
         self.run(out, source, **options)
-        return EmbeddingStore(out)
+        store = EmbeddingStore(out)
+        if store.failed:
+            key, reason = next(store.failures())
+            logger.warning("%s: %d of %d inputs failed, %s: %s", out, store.failed, store.inputs, key, reason)
+        return store
 
     def describe(self) -> dict[str, Any]:
         """How to build this extractor again, ``Extractor(**description)``; a fitted `pca` comes beside it."""

@@ -304,18 +304,22 @@ class Fingerprint:
     def diff(self, other: Fingerprint) -> list[str]:
         """One line ``field: this != that`` for everything that differs, nested fields dotted.
 
-        Of networks of different kinds, configuration and preprocessing have nothing in common, and are left out.
+        Of networks of different kinds, configuration and preprocessing are left out; ranges that int8 learned are one.
         """
         mine, theirs = dict(_flatten(self.fields)), dict(_flatten(other.fields))
         kinds = {(f.get("family"), "preprocessing.tokenizer" in f) for f in (mine, theirs)}
         beside = ("config.", "preprocessing.") if len(kinds) > 1 else ()
-        names = sorted(name for name in mine.keys() | theirs.keys() if not name.startswith(beside))
+        names = sorted(name for name in mine.keys() | theirs.keys() if not name.startswith((*beside, "calibration.")))
         absent = "(absent)"
-        return [
+        differences = [
             f"{name}: {_visible(mine.get(name, absent))} != {_visible(theirs.get(name, absent))}"
             for name in names
             if mine.get(name, absent) != theirs.get(name, absent)
         ]
+        learned, theirs_learned = self.fields.get("calibration"), other.fields.get("calibration")
+        if not beside and learned and theirs_learned and learned != theirs_learned:
+            differences.append("calibration: int8 with ranges of other data (--reuse takes over those of a store)")
+        return differences
 
 
 def _visible(value: Any) -> str:

@@ -116,6 +116,8 @@ def test_an_image_finds_itself(cli: Cli, folder: Path, tiny_vit: Path, tmp_path:
     assert cli("embed", folder, "--model", tiny_vit, "--out", store, "--output", "cls,layer:1").code == 0
     assert cli("index", store, "--out", index, "--output", "layer:1").code == 0
     query = ("search", index, "--image", folder / "2.jpg", "-k", 1)
+    absent = cli("search", index, "--image", "absent.jpg")
+    assert (absent.code, "absent.jpg cannot be embedded: file not found" in absent.err) == (1, True)
     assert cli(*query, "--json").json["hits"][0]["key"] == "2.jpg"
     assert cli("search", index, "--text", "a dog").code == 2
 

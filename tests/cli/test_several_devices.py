@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,9 @@ def test_planning_and_stopping_in_time(cli, tmp_path: Path, minilm: Path):
     planned = cli(*run, "--plan", "--price", "2.5", "--json")
     assert planned.code == 0, planned.err
     assert (planned.json["inputs"], planned.json["cost"]) == (40, pytest.approx(planned.json["machine_hours"] * 2.5))
-    assert "40 (0 MB)" in cli(*run, "--plan").out
+    shown = cli(*run, "--plan").out
+    assert re.search(r"40 \(\d+ B\)", shown)
+    assert re.search(r"stages .*certify \d", shown)
     assert not (tmp_path / "store").exists()
     stopped = cli(*run, "--shard-rows", "20", "--price", "2.5", "--max-cost", "0", "--json")
     assert (stopped.code, stopped.json["interrupted"], stopped.json["inputs"]) == (0, True, 20)

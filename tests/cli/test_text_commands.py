@@ -130,9 +130,23 @@ def test_search_among_those_that_meet_a_condition(cli: Cli, index: Path) -> None
     assert found["where"] == ["label = asyncio"]
     assert {hit["label"] for hit in found["hits"]} == {"asyncio"}
     assert "asyncio" in cli(*asked, "label = asyncio").out
+    assert cli(*asked, "label = nothing").out == "Nothing meets the conditions.\n"
     done = cli(*asked, "colour = red")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "no metadata column 'colour', expected one of: key, source" in done.err
+
+
+def test_search_shows_what_was_kept_by_its_own_name(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("text,topic,day\na cup of tea,kitchen,1\nrain tomorrow,weather,2\n")
+    out = tmp_path / "notes.store"
+    kept = ("--label-column", "topic", "--metadata-column", "day")
+    assert cli("embed", tmp_path / "notes.csv", "--model", "all-MiniLM-L6-v2", "--out", out, *kept).code == 0
+    assert cli("index", out, "--out", tmp_path / "index").code == 0
+    asked = ("search", tmp_path / "index", "--text", "tea", "-k", 1)
+    (hit,) = cli(*asked, "--json").json["hits"]
+    assert (hit["topic"], hit["day"], hit["rank"]) == ("kitchen", "1", 1)
+    assert cli(*asked).out.split()[:4] == ["score", "key", "topic", "day"]
+    assert cli(*asked, "--store", out, "--json").json["hits"][0]["text"] == "a cup of tea"
 
 
 def test_search_by_key_leaves_the_item_itself_out(cli: Cli, index: Path, store: Path) -> None:

@@ -124,6 +124,12 @@ class TestCsv:
         assert reason(items[2]) == "not UTF-8: column 'text'"
         assert [items[3].content, items[4].content] == ["unused column", "good"]
 
+    def test_a_quote_that_is_never_closed_does_not_swallow_the_rest_unseen(self, tmp_path):
+        items = read(write(tmp_path / "a.csv", 'id,text\n1,good\n2,"never closed\n3,lost\n'), text="text")
+        assert [item.key for item in items] == ["a.csv:2", "a.csv:3"]
+        assert "a quote is never closed, and takes in the rest" in reason(items[1])
+        assert len(read(write(tmp_path / "b.csv", 'id,text\n1,"closed at\nthe end"'), text="text")) == 1
+
     @pytest.mark.parametrize(("name", "mark"), [("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", "\t"), ("a.csv", "|")])
     def test_delimiters(self, tmp_path, name, mark):
         path = write(tmp_path / name, f"\ufeffid{mark}text\nk{mark}a, b\n")

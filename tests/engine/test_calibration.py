@@ -45,6 +45,8 @@ def test_what_was_learnt_is_part_of_the_fingerprint(tmp_path: Path) -> None:
     first.embed_to(tmp_path / "store", MemorySource(pictures(40, 0), "image"))
     second.certify(pictures(40, 1, brightest=60))
     assert first.fingerprint.digest != second.fingerprint.digest
+    (difference,) = first.fingerprint.diff(second.fingerprint)
+    assert difference == "calibration: int8 with ranges of other data (--reuse takes over those of a store)"
     again = EmbeddingStore(tmp_path / "store").fingerprint
     assert again.digest == first.fingerprint.digest
     with pytest.raises(FingerprintMismatch):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from coldpress import ColdpressError, Extractor, FingerprintMismatch, ImageSpec, from_module
+from coldpress.data import MemorySource
 from coldpress.engine import Computer, certify, parse_outputs
 from coldpress.engine.certificate import neighbour_overlap, require
 from coldpress.engine.sample import take_sample
@@ -185,6 +186,7 @@ def test_background_surfaces_errors() -> None:
     ("utilisation", "workers", "words"),
     [
         ({"compute": 0.9, "wait_input": 0.05}, 1, ["Compute limits"]),
+        ({"compute": 0.3, "certify": 0.6, "wait_input": 0.05}, 1, ["The certificate took 60% of this run"]),
         ({"compute": 0.4, "read": 0.1, "decode": 0.8, "wait_input": 0.5}, 1000, ["decode", "cores are taken"]),
         ({"compute": 0.4, "read": 0.8, "decode": 0.1, "wait_input": 0.5}, 2, ["read", "raise --workers"]),
         ({"compute": 0.2, "source": 0.9, "tokenize": 0.2, "wait_input": 0.8}, 1, ["the source limits"]),
@@ -195,3 +197,11 @@ def test_the_bottleneck_is_named(utilisation: dict[str, float], workers: int, wo
     preparing = [name for name in ("read", "decode", "tokenize") if name in utilisation]
     sentence = bottleneck(utilisation, preparing, workers)
     assert all(word in sentence for word in words), sentence
+
+
+def test_embed_to_says_that_inputs_failed(
+    extractor: Extractor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = extractor.embed_to(tmp_path / "store", MemorySource([{"text": "a dict"}, "a text"], "text"))
+    assert len(store) == 1
+    assert "1 of 2 inputs failed, 0: got dict, expected a string" in caplog.text

@@ -138,6 +138,25 @@ def test_signs_are_filtered_too(labelled, make_store):
 
 
 @pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ("words > 100", {2}),
+        ("words <= 40", {0, 1}),
+        ({"words": {">=": 40, "<": 1000}}, {1, 2}),
+        ("words = 40", {1}),
+        ("day > 2026-06-09", {2}),
+        ("version < 9", {0, 1}),
+    ],
+)
+def test_numbers_of_a_csv_file_are_ordered_as_numbers(make_store, where, found):
+    rows = [("9", "2026-06-01", "10.1.0"), ("40", "2026-06-02", "2.0.1"), ("200", "2026-06-10", "9.3.2")]
+    metadata = [dict(zip(("words", "day", "version"), row, strict=True)) for row in rows] + [{"words": ""}]
+    index = VectorIndex.build(make_store(np.eye(4, dtype=np.float32), metadata=metadata), kind="exact")
+    _, keys = index.search(np.ones((1, 4), np.float32), where=where)
+    assert {*keys[0]} == {f"item {row}" for row in found}
+
+
+@pytest.mark.parametrize(
     ("where", "message"),
     [
         ("colour = red", "no metadata column 'colour', expected one of: key, source, num_tokens, truncated, cluster"),

@@ -153,6 +153,9 @@ def test_what_is_wrong_with_a_request_is_said_by_field(
     got, answer = post_json(server, path, body)
     assert (got, answer["error"]["param"]) == (status, field), answer
     assert answer["error"]["message"].startswith(f"{field}: ")
+    assert ("no such field here, see /docs" in answer["error"]["message"]) == (
+        (path, field) in {("/v1/search", "txt"), ("/v1/embed", "vector")}
+    )
 
 
 def test_bodies_that_are_no_json_or_no_vectors_are_malformed(server: Any) -> None:

@@ -110,7 +110,10 @@ Limit = Annotated[
 PrecisionOption = Annotated[
     Precision,
     typer.Option(
-        "--precision", help="Arithmetic; auto: the fastest that passes its certificate.", rich_help_panel=_MODEL
+        "--precision",
+        metavar="MODE",
+        help="Arithmetic: fp32, fp16, bf16, int16, int8, fp8, or auto: the fastest that passes its certificate.",
+        rich_help_panel=_MODEL,
     ),
 ]
 ModalityOption = Annotated[

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coldpress.errors import ColdpressError
 from coldpress.report.items import Original
 
 if TYPE_CHECKING:
     from coldpress import EmbeddingStore
 
-_LINES = (".txt", ".jsonl", ".ndjson")
+_LINES, _RECORDS = (".txt", ".jsonl", ".ndjson"), (".csv", ".tsv")
 _SIDE, _MOST_PIXELS = 240, 100_000_000
 """Of a small picture, of 8 kB; and of an image that is opened for one."""
 
@@ -47,25 +48,38 @@ def labels_and_texts(store: EmbeddingStore, keys: Iterable[str]) -> dict[str, di
 
 
 def _texts(sources: Iterable[str]) -> dict[str, str]:
-    """The texts at ``file.txt:17`` or ``file.jsonl:17``; none of files that are elsewhere or of another format."""
+    """The texts at ``file.txt:17``, also of .jsonl and .csv; none of files that are elsewhere or of another format."""
     wanted = defaultdict[str, set[int]](set)
     for source in sources:
         location, _, line_number = source.rpartition(":")
-        if location.lower().endswith(_LINES) and line_number.isdecimal():
+        if location.lower().endswith((*_LINES, *_RECORDS)) and line_number.isdecimal():
             wanted[location].add(int(line_number))
     found = {}
     for location, numbers in wanted.items():
-        read = str.strip if location.lower().endswith(".txt") else _longest_text
+        last = max(numbers)
         try:
-            with Path(location).open(encoding="utf-8-sig", errors="replace") as file:
-                for number, line in enumerate(file, 1):
-                    if number in numbers and (text := read(line)):
-                        found[f"{location}:{number}"] = text
-                    if number >= max(numbers):
-                        break
-        except OSError:
+            for number, text in _numbered(location, numbers):
+                if number > last:
+                    break
+                if text:
+                    found[f"{location}:{number}"] = text
+        except (OSError, ColdpressError):
             continue
     return found
+
+
+def _numbered(location: str, numbers: Container[int]) -> Iterator[tuple[int, str | None]]:
+    """All line numbers of a file at which something begins, with the text of those that are asked for."""
+    if location.lower().endswith(_RECORDS):
+        from coldpress.data.csv import records_of
+
+        for number, fields in records_of(location):
+            yield number, max(fields, key=len) if number in numbers else None
+        return
+    read = str.strip if location.lower().endswith(".txt") else _longest_text
+    with Path(location).open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            yield number, read(line) if number in numbers else None
 
 
 def _longest_text(line: str) -> str | None:

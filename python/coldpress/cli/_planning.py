@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from coldpress.cli._command import Result
-from coldpress.cli._format import count, duration, facts
+from coldpress.cli._format import count, duration, facts, size
 from coldpress.cli._progress import busy
+from coldpress.cli._summary import WAITING
 
 if TYPE_CHECKING:
     from coldpress import Extractor
@@ -76,12 +77,14 @@ def _render(console: Console, found: Forecast) -> None:
     if found.cost is not None:
         per_million = "" if found.cost_per_million is None else f", {found.cost_per_million:,.2f} a million"
         costs = f"{found.cost:,.2f}{per_million}"
+    busy_s = [(name, s) for name, s in found.stages.items() if name not in WAITING and s >= found.seconds / 100]
     shown = {
-        "inputs": f"{found.inputs:,} ({found.source_bytes / 1e6:,.0f} MB{looked})",
+        "inputs": f"{found.inputs:,} ({size(found.source_bytes)}{looked})",
         "duplicates": f"{repeated:,}" if repeated else None,
         "time": f"{duration(found.seconds)} at {found.rows_per_s:,.0f}/s ({found.machine_hours:,.2f} machine hours)",
+        "stages": ", ".join(f"{name} {duration(seconds)}" for name, seconds in busy_s) or None,
         "cost": costs,
-        "store": f"{found.store_bytes / 1e6:,.1f} MB",
+        "store": size(found.store_bytes),
         "precision": found.precision,
         "tried": f"{count(found.calibrated, 'item')} in {duration(found.calibration_s)}",
     }

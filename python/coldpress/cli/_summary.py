@@ -29,7 +29,7 @@ def render_summary(console: Console, summary: Summary, store: EmbeddingStore) ->
     if fresh:
         head.append(f"  ({count(fresh, 'input')} in {duration(summary.seconds)}, {summary.rows_per_s:,.0f}/s)", "dim")
     elif not summary.interrupted:
-        head.append("  (complete already, nothing to do)", "dim")
+        head.append(f"  ({'complete already, nothing to do' if summary.inputs else 'the source is empty'})", "dim")
     if summary.interrupted:
         head.append("  stopped at the end of a shard: run the same command again to continue", "yellow")
     console.print(head, soft_wrap=True)
@@ -61,7 +61,9 @@ def _counts(summary: Summary) -> dict[str, object]:
 def certificate_line(certificate: Certificate) -> Text:
     """A certificate on one line, green or red."""
     verdict = ("passed", "green") if certificate.passed else ("failed", "red")
-    kept = ""
+    kept, near = "", ""
+    if certificate.neighbours:  # none of a single item
+        near = f", {certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.1%}"
     if certificate.merged_cosine is not None:
         kept = (
             f"; mean cosine {certificate.merged_cosine:.6f}, overlap {certificate.merged_overlap:.1%} with all patches "
@@ -75,8 +77,7 @@ def certificate_line(certificate: Certificate) -> Text:
     return Text.assemble(
         verdict,
         f": on {count(certificate.samples, 'item')} mean cosine {certificate.cosine_mean:.6f}, "
-        f"lowest {certificate.cosine_min:.6f}, {certificate.neighbours}-NN overlap {certificate.neighbour_overlap:.1%}"
-        f" with the fp32 reference{kept}",
+        f"lowest {certificate.cosine_min:.6f}{near} with the fp32 reference{kept}",
     )
 
 

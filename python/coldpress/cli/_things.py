@@ -58,8 +58,8 @@ def describe_store(path: str) -> Result:
             "state": "complete" if store.complete else Text("incomplete: run embed again to continue", "yellow"),
             "vectors": f"{listing(f'{name} {dim}' for name, dim in dims.items())}, {store.dtype}",
             "on disk": size(store.nbytes),
-            "inputs": f"{store.inputs:,}: {len(store) - store.duplicates:,} ok, {store.duplicates:,} duplicates, "
-            f"{store.failed:,} failed",
+            "inputs": f"{store.inputs:,}: {len(store) - store.duplicates:,} ok, "
+            f"{count(store.duplicates, 'duplicate')}, {store.failed:,} failed",
             "columns": listing(columns, most=20),
             "precision": mode_label(fields["precision"], fields.get("layer_precision", {})),
             "certificate": None if store.certificate is None else certificate_line(store.certificate),
@@ -106,6 +106,7 @@ def describe_index(path: Path) -> Result:
             "model": _made_by(index),
             "output": index.output,
             "takes": _queries(index),
+            "columns": listing(index.columns, most=20),
             **index_facts(index.kind, index.metric, index.certificate),
             "settings": listing((f"{name} {value}" for name, value in settings.items()), most=20) or None,
             "on disk": size(directory_size(path)),
@@ -199,7 +200,7 @@ def _render_fingerprint(console: Console, digest: str, fields: Mapping[str, Any]
 
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items() if entry not in ("", None))
+        return ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items() if entry not in ("", None, [], {}))
     if isinstance(value, list | tuple):
         return " x ".join(_plain(entry) for entry in value)
     return str(value)

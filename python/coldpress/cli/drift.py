@@ -122,6 +122,6 @@ COMMAND = Command(
         "coldpress drift june.store july.store",
         "coldpress drift june.store july.store --by day --report july.html",
         "coldpress drift june.store july.store --fail-on-drift --json",
-        "coldpress drift june.store july.store --refit stars.head --labels label --out stars-july.head",
+        "coldpress drift june.store july.store --refit stars.head --labels stars --out stars-july.head",
     ),
 )

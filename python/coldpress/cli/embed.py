@@ -145,7 +145,11 @@ def embed(
     ] = 65_536,
     reuse: Annotated[
         str | None,
-        typer.Option(metavar="STORE", help="Copy the vectors of contents that STORE has.", rich_help_panel="Store"),
+        typer.Option(
+            metavar="STORE",
+            help="Copy the vectors of contents that STORE has, and compute the others as it did: one space.",
+            rich_help_panel="Store",
+        ),
     ] = None,
     device: Annotated[
         str,
@@ -282,7 +286,7 @@ def _result(outs: list[str], summaries: list[Summary], interrupted_status: int) 
         for number, (summary, store) in enumerate(zip(summaries, stores, strict=True)):
             console.print("\n" * (number > 0), end="")
             render_summary(console, summary, store)
-        if not interrupted:
+        if not interrupted and summaries[0].rows:
             console.print(f"\n[dim]Next:[/] coldpress index {outs[0]} --out {_index_beside(outs[0])}", soft_wrap=True)
 
     data = [

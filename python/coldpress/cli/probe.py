@@ -255,7 +255,7 @@ COMMAND = Command(
     group="Learn",
     position=1,
     examples=(
-        "coldpress probe reviews.store --labels label --out stars.head",
+        "coldpress probe reviews.store --labels stars --task classify --out stars.head",
         "coldpress probe train.store --labels labels.csv --test-store test.store --out species.head",
         "coldpress probe flats.store --labels price --out price.head",
         "coldpress probe photos.store --labels label --out species.head --output all --curve --report species.html",

@@ -18,6 +18,9 @@ from coldpress.cli._originals import labels_and_texts
 if TYPE_CHECKING:
     from coldpress.types import Modality
 
+MOST_COLUMNS = 3
+"""Of metadata that a person sees beside the key; the label comes first."""
+
 
 def search(
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="Written by coldpress index.", show_default=False)],
@@ -42,7 +45,7 @@ def search(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(metavar="STORE", help="Show labels and texts too, found through this store."),
+        typer.Option(metavar="STORE", help="Show texts too, found through this store."),
     ] = None,
     model: options.ModelOverride = None,
     arch: options.ArchOverride = None,
@@ -56,6 +59,8 @@ def search(
     if sum(query is not None for query in (text, image, key)) != 1:
         raise typer.BadParameter("give exactly one of --text, --image and --key")
     from coldpress import EmbeddingStore, VectorIndex
+    from coldpress.data.rows import STORE_COLUMNS
+    from coldpress.errors import ItemError
 
     opened = VectorIndex.open(index, verify=False, memory_map=True)  # coldpress info reads and checks all of it
     of_hits = None if store is None else EmbeddingStore(store)
@@ -66,12 +71,16 @@ def search(
     else:
         given: Modality = "text" if text is not None else "image"
         extractor = extractor_for_query(opened, given, model, arch, device=device)
-        query = embed_output(extractor, [text if text is not None else image], opened.output)
+        try:
+            query = embed_output(extractor, [text if text is not None else image], opened.output)
+        except ItemError as error:
+            raise ItemError(f"{image or 'the text'} {str(error).removeprefix('item 0 ')}") from error
         scores, keys = (found[0] for found in opened.search(query, k, where=where or None))
-    kept = opened.metadata(list(keys), [name for name in ("label",) if name in opened.columns]).to_pylist()
+    carried = [name for name in opened.columns if name not in STORE_COLUMNS]
+    kept = opened.metadata(list(keys), carried).to_pylist()
     originals = {} if of_hits is None else labels_and_texts(of_hits, list(keys))
     hits: list[dict[str, Any]] = [
-        {"rank": rank, "score": round(float(score), 6), **row, **originals.get(row["key"], {})}
+        {**row, "rank": rank, "score": round(float(score), 6), **originals.get(row["key"], {})}
         for rank, (score, row) in enumerate(zip(scores, kept, strict=True), 1)
     ]
     data = {
@@ -83,7 +92,11 @@ def search(
     }
 
     def render(console: Console) -> None:
-        extra = [name for name in ("label", "text") if any(hit.get(name) is not None for hit in hits)]
+        if not hits:
+            console.print("[dim]Nothing meets the conditions.[/]" if where else "[dim]The index has no other item.[/]")
+            return
+        told = [name for name in carried if name != "text" and any(hit[name] is not None for hit in hits)]
+        extra = [*told[:MOST_COLUMNS], *(["text"] if any(hit.get("text") for hit in hits) else [])]
         shown = table(">", ">score", "key", *extra)
         for hit in hits:
             cells = [clip(str(hit.get(name, "")), 90) for name in extra]

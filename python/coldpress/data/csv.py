@@ -68,6 +68,14 @@ class CsvSource:
         return self.rows.item(number, row)
 
 
+def records_of(location: str) -> Iterator[tuple[int, list[str]]]:
+    """Records of a file with the line each starts on, the header among them; those that are damaged are left out."""
+    with open_utf8(location) as stream:
+        delimiter = _delimiter(location, _first_line(stream))
+    with open_utf8(location) as stream:
+        yield from ((number, fields) for number, fields in _records(stream, delimiter) if isinstance(fields, list))
+
+
 def _records(stream: io.BufferedReader, delimiter: str) -> Iterator[tuple[int, list[str] | Failed]]:
     """Records with the line each starts on."""
     csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_FIELD))
@@ -85,7 +93,9 @@ def _records(stream: io.BufferedReader, delimiter: str) -> Iterator[tuple[int, l
         except csv.Error as error:
             yield number, Failed(f"not valid CSV: {error}")
             continue
-        if fields:
+        if lines.ended:  # the reader asked for a line more: it is inside quotes
+            yield number, Failed("not valid CSV: a quote is never closed, and takes in the rest of the file")
+        elif fields:
             yield number, fields
 
 
@@ -99,14 +109,17 @@ class _Lines(Iterator[str]):
     def __init__(self, stream: io.BufferedReader) -> None:
         self._lines = bounded_lines(stream)
         self._pieces: Iterator[str] = iter(())
-        self.number = 0
+        self.number, self.ended = 0, False
 
     def __next__(self) -> str:
         piece = next(self._pieces, None)
         if piece is not None:
             self.number += 1
             return piece
-        raw = next(self._lines)
+        raw = next(self._lines, None)
+        if raw is None:
+            self.ended = True
+            raise StopIteration
         self.number += 1
         if isinstance(raw, Failed):
             raise _LineTooLargeError(raw.reason)
@@ -125,17 +138,21 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _delimiter(file: File, header: str) -> str:
+def _first_line(stream: io.BufferedReader) -> str:
+    lines = (line for line in bounded_lines(stream) if isinstance(line, bytes) and line.strip())
+    return next(lines, b"").decode("utf-8", "replace")
+
+
+def _delimiter(location: str, header: str) -> str:
     """A tab for .tsv; for .csv a comma unless the header has none and another usual delimiter."""
-    if compression.plain_name(file.location).lower().endswith(".tsv"):
+    if compression.plain_name(location).lower().endswith(".tsv"):
         return "\t"
     return next((delimiter for delimiter in ",;\t|" if delimiter in header), ",")
 
 
 def _open(file: File) -> Source:
     with open_utf8(file.location) as stream:
-        first = next((line for line in bounded_lines(stream) if isinstance(line, bytes) and line.strip()), b"")
-    delimiter = _delimiter(file, first.decode("utf-8", "replace"))
+        delimiter = _delimiter(file.location, _first_line(stream))
     with open_utf8(file.location) as stream:
         _, header = next(_records(stream, delimiter), (0, Failed("the file is empty")))
     if isinstance(header, Failed):

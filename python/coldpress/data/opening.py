@@ -85,7 +85,10 @@ def _open(spec: Any, modality: Modality, columns: Columns) -> Source:
         raise SourceError("no source given; name a directory, a file, a pattern or a URL")
     repeated = next((one for one, times in Counter(locations).items() if times > 1), None)
     if repeated is not None:
-        raise SourceError(f"{repeated}: named {locations.count(repeated)} times, expected once: keys must be unique")
+        of = " (strings name files; texts themselves are a MemorySource)" if modality == "text" else ""
+        raise SourceError(
+            f"{repeated}: named {locations.count(repeated)} times, expected once: keys must be unique{of}"
+        )
     opener = _Opener(modality, columns)
     for location, name in zip(locations, _names(locations), strict=True):
         opener.add(location, name, alone=len(locations) == 1)
@@ -143,7 +146,9 @@ class _Opener:
         elif patterns.is_pattern(location):
             self._pattern(location, "" if alone else f"{name}/")
         else:
-            advice = "; to embed texts themselves name a .txt file of them, in Python a MemorySource"
+            advice = (
+                "; for texts themselves name a .txt file of them, in Python coldpress.data.MemorySource(texts, 'text')"
+            )
             hint = advice if " " in location else ""
             raise SourceError(f"{place.printable(location[:200])}: no such file or directory{hint}")
 

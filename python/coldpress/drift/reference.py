@@ -79,5 +79,6 @@ def check_space(reference: Fingerprint, new: Fingerprint) -> None:
     if reference.digest != new.digest:
         raise FingerprintMismatch(
             "the reference and the new vectors come from different spaces (reference != new:"
-            f" {'; '.join(reference.diff(new))}): embed both with the same model and settings"
+            f" {'; '.join(reference.diff(new))}): embed both with the same model and settings,"
+            " the new one with --reuse of the reference"
         )

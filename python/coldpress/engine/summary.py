@@ -83,7 +83,9 @@ def bottleneck(utilisation: Mapping[str, float], preparing: Sequence[str], worke
     if blocked > max(waiting, 0.2):
         return f"Writing limits this run (compute waited {blocked:.0%} of the time for it): use a faster disk."
     if waiting <= 0.2:
-        compute = utilisation.get("compute", 0.0)
+        compute, certify = utilisation.get("compute", 0.0), utilisation.get("certify", 0.0)
+        if certify > compute:
+            return f"The certificate took {certify:.0%} of this run: it takes as long for a source of any length."
         return f"Compute limits this run (busy {compute:.0%} of the time): more cores, a GPU or a smaller model help."
     source, busy = utilisation.get("source", 0.0), sum(utilisation[name] for name in preparing)
     waited = f"compute waited {waiting:.0%} of the time"

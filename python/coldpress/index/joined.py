@@ -134,7 +134,7 @@ def _check_alike(first: EmbeddingStore, other: EmbeddingStore) -> None:
         differences = "; ".join(first.fingerprint.diff(other.fingerprint))
         raise FingerprintMismatch(
             f"{first.path} and {other.path} are of different spaces (first != other: {differences}): index each by "
-            "itself, or embed with the same model, settings and --precision"
+            "itself, or embed with the same model and settings, one with --reuse of the other"
         )
     mine, theirs = ((store.dtype, store.outputs) for store in (first, other))
     if mine != theirs:

@@ -1,6 +1,6 @@
 """Conditions on metadata: ``label = cat``, ``{"label": "cat"}``, ``{"label": ["cat", "dog"], "year": {">=": 1990}}``.
 
-Or any expression of pyarrow.
+Or any expression of pyarrow. A column of texts that are all numbers, as a csv file gives, is ordered by number.
 """
 
 from __future__ import annotations
@@ -87,14 +87,43 @@ def _expression(table: RowTable, column: str, operator: str, value: Any) -> pc.E
     if several:
         among = field.isin(pa.array([_as(kind, column, one) for one in value], kind))
         return among if operator == "=" else present & ~among
+    if operator not in ("=", "!=") and (number := _number(value)) is not None and _holds_numbers(table.column(column)):
+        field, kind, value = _as_number(field), pa.float64(), number
     expression: pc.Expression = _OPERATORS[operator](field, pa.scalar(_as(kind, column, value), kind))
     return expression
+
+
+def _is_text(kind: Any) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _number(value: Any) -> float | None:
+    """A number, also where it was written as text."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _as_number(texts: Any) -> Any:
+    """Texts as numbers, the empty one as null."""
+    return pc.if_else(pc.equal(texts, pa.scalar("")), None, texts).cast(pa.float64())
+
+
+def _holds_numbers(column: Any) -> bool:
+    """Whether all texts of a column are numbers; as texts, 40 would be more than 100."""
+    if not _is_text(column.type):
+        return False
+    try:
+        return bool(_as_number(column).null_count < len(column))
+    except pa.ArrowInvalid:
+        return False
 
 
 def _as(kind: Any, column: str, value: Any) -> Any:
     """The value in the column's type, also where it was written as text."""
     try:
-        if isinstance(value, str) and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        if isinstance(value, str) and not _is_text(kind):
             return pa.scalar(value).cast(kind).as_py()
         return pa.scalar(value, kind).as_py()
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:

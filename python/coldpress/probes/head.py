@@ -32,7 +32,7 @@ _PROJECTION = "projection."
 Weights = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Head:
     """What has been learned from labelled vectors of one space.
 
@@ -97,6 +97,10 @@ class Head:
     def intercept(self) -> Weights:
         """Intercepts of a linear head."""
         return self.tensors["intercept"]
+
+    def __repr__(self) -> str:
+        told = {"regress": "numbers", "multilabel": f"{self.columns} labels"}.get(self.task, f"{self.columns} classes")
+        return f"Head({self.title!r}, dim={self.dim}, {told}, model={self.model!r})"
 
     @property
     def title(self) -> str:

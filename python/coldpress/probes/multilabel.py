@@ -33,7 +33,7 @@ FEWEST = 3
 """Items with a label, and without it: two to train on and one to test."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class MultilabelResult(Conditions):
     """A trained head for several labels an item and how far to trust it; `evaluation` is on the test part."""
 

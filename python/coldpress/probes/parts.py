@@ -130,7 +130,7 @@ def _check_space(store: EmbeddingStore, test_store: EmbeddingStore) -> None:
         differences = "; ".join(store.fingerprint.diff(test_store.fingerprint))
         raise FingerprintMismatch(
             f"the training and test stores hold different spaces (training != test: {differences}): embed both with"
-            " the same model and settings"
+            " the same model and settings, one with --reuse of the other"
         )
 
 

@@ -31,7 +31,7 @@ FEWEST = 10
 """Labelled items."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RegressionResult(Conditions):
     """A trained regression and how far to trust it; `evaluation` is on the test part."""
 

@@ -52,7 +52,7 @@ class Recipe:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Conditions:
     """How a head came about, whatever it predicts.
 
@@ -102,6 +102,9 @@ class Conditions:
     seed: int
     seconds: float
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.head!r}, trained on {self.train_items}, tested on {self.test_items} items)"
+
     def conditions_json(self) -> dict[str, Any]:
         """All of the above but the arrays of the head, as plain JSON values."""
         plain_values = {entry.name: getattr(self, entry.name) for entry in fields(Conditions) if entry.name != "head"}
@@ -120,7 +123,7 @@ class Conditions:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ProbeResult(Conditions):
     """A trained classifier and how far to trust it.
 

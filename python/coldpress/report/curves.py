@@ -57,7 +57,9 @@ def learning_figure(points: Sequence[CurvePoint], classes: int, baseline: float)
         "<extra></extra>",
     )
     _line(figure, baseline, "always the most frequent class")
-    figure.update_xaxes(type="log", title="labels a class", tickvals=x, ticktext=names, showgrid=False)
+    crowded = [later < 1.5 * value for value, later in zip(x, [*x[1:], float("inf")], strict=True)]
+    ticks = ["" if hidden else name for name, hidden in zip(names, crowded, strict=True)]
+    figure.update_xaxes(type="log", title="labels a class", tickvals=x, ticktext=ticks, showgrid=False)
     figure.update_yaxes(title="accuracy", tickformat=".0%")
     return styled(figure, height=380)
 
@@ -186,7 +188,7 @@ def groups_figure(groups: Sequence[GroupScore], overall: float) -> Any:
     )
     figure.add_vline(x=overall, line={"color": QUIET, "dash": "dot"})
     figure.update_xaxes(title="accuracy", tickformat=".0%")
-    figure.update_yaxes(autorange="reversed", type="category", ticksuffix="  ")
+    figure.update_yaxes(range=[len(groups) - 0.4, -0.6], type="category", ticksuffix="  ")
     return styled(figure, height=110 + 32 * len(groups))
 
 

@@ -167,5 +167,5 @@ def styled(figure: Any, *, height: int) -> Any:
         hoverlabel={"align": "left", "font": {"family": _FONT, "size": 13}},
     )
     figure.update_xaxes(automargin=True, zeroline=False)
-    figure.update_yaxes(automargin=True, zeroline=False)
+    figure.update_yaxes(automargin=True, zeroline=False, title_standoff=14)  # else the margin leaves no room for it
     return figure

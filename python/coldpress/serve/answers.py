@@ -62,7 +62,11 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> Refused:
     place = ["body"] if errors[deepest]["type"] == "json_invalid" else places[deepest]
     field = str(place[0]) + "".join(f"[{part}]" for part in place[1:] if isinstance(part, int))
     alike = [error for error, other in zip(errors, places, strict=True) if len(other) == len(place)]
-    return Refused(422, "; or ".join(list(dict.fromkeys(str(error["msg"]) for error in alike))[:3]), field=field)
+    return Refused(422, "; or ".join(list(dict.fromkeys(_problem(error) for error in alike))[:3]), field=field)
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    return "no such field here, see /docs" if error["type"] == "extra_forbidden" else str(error["msg"])
 
 
 def _sentence(refused: Refused) -> str:

@@ -6,7 +6,7 @@ from coldpress.store.projection import Projection
 from coldpress.store.ragged import RaggedMatrix
 from coldpress.store.reader import EmbeddingStore
 from coldpress.store.root import is_store
-from coldpress.store.writer import StoreWriter
+from coldpress.store.writer import StoreWriter, check_place
 
 __all__ = [
     "DecodedMatrix",
@@ -16,5 +16,6 @@ __all__ = [
     "RaggedMatrix",
     "ShardedMatrix",
     "StoreWriter",
+    "check_place",
     "is_store",
 ]

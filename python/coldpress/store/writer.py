@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
@@ -100,7 +101,8 @@ class StoreWriter:
         self._warned: set[str] = set()
         self._closed = False
         with explained(self.path):
-            _prepare(self._root)
+            _refuse_foreign(self._root)
+            self._root.create()
             self._lock = self._root.lock()
             try:
                 self._manifest = self._begin(asked, projection)
@@ -343,8 +345,19 @@ def _check_arguments(dims: Mapping[str, int], dtype: str, shard_rows: int) -> No
         raise StoreError(f"outputs are {dict(dims)}, expected at least one, each with a width of at least 1")
 
 
-def _prepare(root: Root) -> None:
-    """Create it, or make sure that it is ours before anything is put into it."""
+def check_place(path: str | Path) -> None:
+    """Raise `StoreError` if no store can be in this directory, before minutes are spent on what would go into it."""
+    root = open_root(path)
+    if not isinstance(root.location, Path):
+        return  # what a URL allows is known once something is written
+    with explained(path):
+        _refuse_foreign(root)
+        existing = next(place for place in (root.location, *root.location.absolute().parents) if place.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise PermissionError(f"{existing} is not writable")
+
+
+def _refuse_foreign(root: Root) -> None:
     try:
         entries = root.listing("")
     except NotADirectoryError as error:
@@ -359,7 +372,6 @@ def _prepare(root: Root) -> None:
                 f"{root}: is not empty and not a store (it has '{foreign[0]}' and no {MANIFEST_NAME}); "
                 "choose another output"
             )
-    root.create()
 
 
 def _check_same(path: Path | str, found: Manifest, asked: Manifest) -> None:

@@ -14,6 +14,10 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
+function plain(text) {
+  return (text ?? "").replaceAll("`", "");
+}
+
 function resolved(schema, all) {
   return schema.$ref ? all[schema.$ref.split("/").at(-1)] : schema;
 }
@@ -31,7 +35,7 @@ function table(rows) {
 
 function fields(schema, all) {
   return Object.entries(resolved(schema, all).properties ?? {}).map(([name, one]) => [
-    name, typeOf(one, all), one.default === undefined || one.default === null ? "" : `default ${one.default}`, one.description ?? "",
+    name, typeOf(one, all), one.default === undefined || one.default === null ? "" : `default ${one.default}`, plain(one.description),
   ]);
 }
 
@@ -39,13 +43,13 @@ function route(path, method, operation, all) {
   const name = `${method.toUpperCase()} ${path}`;
   const made = element("details", { className: "route" });
   made.append(element("summary", {}, element("b", { textContent: method.toUpperCase() }), element("code", { textContent: path }),
-    element("span", { className: "quiet", textContent: operation.description ?? "" })));
+    element("span", { className: "quiet", textContent: plain(operation.description) })));
   for (const [kind, content] of Object.entries(operation.requestBody?.content ?? {})) {
     made.append(element("p", { className: "quiet", textContent: kind }), table(fields(content.schema, all)));
   }
   if (operation.parameters) {
     made.append(element("p", { className: "quiet", textContent: "query" }),
-      table(operation.parameters.map((one) => [one.name, typeOf(one.schema, all), one.required ? "required" : "", one.description ?? ""])));
+      table(operation.parameters.map((one) => [one.name, typeOf(one.schema, all), one.required ? "required" : "", plain(one.description)])));
   }
   if (EXAMPLES[name]) {
     const body = JSON.stringify(EXAMPLES[name]);
@@ -59,7 +63,7 @@ function route(path, method, operation, all) {
 const schema = await (await fetch("/openapi.json")).json();
 document.getElementById("about").textContent = `${schema.info.title} ${schema.info.version}`;
 document.getElementById("routes").append(
-  element("p", { className: "quiet", textContent: schema.info.description.replaceAll("`", "") }),
+  element("p", { className: "quiet", textContent: plain(schema.info.description) }),
   ...Object.entries(schema.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => route(path, method, operation, schema.components.schemas))),
 );
