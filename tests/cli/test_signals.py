@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 import coldpress
+from coldpress.cli._format import duration
+from coldpress.cli._progress import ProgressDisplay
+from coldpress.engine import Progress
 from coldpress.store import EmbeddingStore
 
 SENTENCE = "a frozen backbone is never trained again and gives the same vectors every time it is asked for them"
@@ -74,3 +77,13 @@ def test_a_second_signal_stops_at_once_and_loses_no_shard(texts: Path, tmp_path:
     assert "interrupted: 0 inputs are safe" in err
     assert "Traceback" not in err
     assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def test_a_shard_under_way_is_said_to_take_what_is_left_of_it() -> None:
+    display = ProgressDisplay()
+    assert display.left_of_shard(1000) == ""
+    display(Progress(0, None, 0, 0, 10.0))
+    display(Progress(2400, None, 0, 0, 34.0))
+    assert display.left_of_shard(1000) == duration(6)
+    display(Progress(2400, 2500, 0, 0, 34.0))
+    assert display.left_of_shard(1000) == duration(1)

@@ -68,6 +68,7 @@ class ProgressDisplay:
         self._total = total
         self._first: tuple[int, float] | None = None
         self._last_line = 0.0
+        self._now: Progress | None = None
         console = terminal.stderr()
         self._bar = _live_bar() if console.is_terminal else None
         self._task: TaskID | None = None
@@ -86,6 +87,7 @@ class ProgressDisplay:
         """Show where the run stands."""
         if self._first is None:
             self._first = (progress.done, progress.seconds)
+        self._now = progress
         total = self._total if progress.total is None else progress.total
         rate = self._rate(progress)
         left = f"{duration((total - progress.done) / rate)} left" if rate and total and total > progress.done else ""
@@ -97,6 +99,14 @@ class ProgressDisplay:
             self._last_line = progress.seconds
             of = "" if total is None else f" of {total:,}"
             terminal.complain(f"{progress.done:,}{of} inputs, {progress.failed:,} failed, {pace or 'warming up'}")
+
+    def left_of_shard(self, shard_rows: int) -> str:
+        """About how long the shard under way still takes, ``12m00s``; empty where that is not known yet."""
+        now = self._now
+        if now is None or not (rate := self._rate(now)):
+            return ""
+        inputs, total = shard_rows - now.done % shard_rows, self._total if now.total is None else now.total
+        return duration((inputs if total is None else max(min(inputs, total - now.done), 0)) / rate)
 
     def _rate(self, progress: Progress) -> float:
         done, seconds = self._first or (0, 0.0)

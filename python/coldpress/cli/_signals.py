@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,10 +13,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
-    """Whether the run was asked to stop, and by which signal."""
+    """Whether the run was asked to stop, and by which signal.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    left : how long the shard under way still takes, empty where that is not known.
+    """
+
+    def __init__(self, left: Callable[[], str]) -> None:
         self.signal: signal.Signals | None = None
+        self._left = left
 
     def __call__(self) -> bool:
         """What the run asks at the end of each shard."""
@@ -33,13 +39,16 @@ class Stopping:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
         again = "press Ctrl-C again" if self.signal is signal.SIGINT else "send the signal again"
-        terminal.complain(f"{self.signal.name}: finishing the shard under way; {again} to stop at once and lose it")
+        takes = f", about {left}" if (left := self._left()) else ""
+        terminal.complain(
+            f"{self.signal.name}: finishing the shard under way{takes}; {again} to stop at once and lose it"
+        )
 
 
 @contextmanager
-def finish_shard_on_signal() -> Iterator[Stopping]:
-    """Handle both signals while a run goes on."""
-    stopping = Stopping()
+def finish_shard_on_signal(left: Callable[[], str]) -> Iterator[Stopping]:
+    """Handle both signals while a run goes on; `left` as of `Stopping`."""
+    stopping = Stopping(left)
     before = {number: signal.signal(number, stopping.handle) for number in SIGNALS}
     try:
         yield stopping

@@ -248,7 +248,10 @@ def embed(
     if plan:
         return planned(extractors[0], out, sources, price, several, reuse=reuse, **running)
     try:
-        with finish_shard_on_signal() as stopping, ProgressDisplay() as progress:
+        with (
+            ProgressDisplay() as progress,
+            finish_shard_on_signal(lambda: progress.left_of_shard(shard_rows)) as stopping,
+        ):
             running |= {"on_progress": progress, "should_stop": stops(stopping, price, max_hours, max_cost)}
             summaries = _run(extractors, out, sources, several, reuse=reuse, **running)
     except KeyboardInterrupt:

@@ -23,8 +23,15 @@ def check_classes(labels: Labels, *, least: int) -> None:
     if rare:
         raise ColdpressError(
             f"{len(rare)} of {len(classes)} classes have fewer than {least} items ({', '.join(rare[:5])}): label more"
-            " of them or leave these classes out"
+            f" of them or leave these classes out{'; quantities are for task regress' if _numbers(classes) else ''}"
         )
+
+
+def _numbers(classes: Array) -> bool:
+    try:
+        return bool(np.isfinite(classes.astype(float)).all())
+    except ValueError:
+        return False
 
 
 def check_share(test_size: float) -> None:
