@@ -151,3 +151,14 @@ def test_images_of_another_size(cli: Cli, folder: Path, tiny_vit: Path, tmp_path
     kept = cli("embed", folder, "--model", tiny_vit, "--out", tmp_path / "kept", "--image-size", "native:20")
     assert kept.code == 0
     assert EmbeddingStore(tmp_path / "kept").fingerprint.fields["preprocessing"]["resize"][2] == 20
+
+
+def test_a_run_in_which_every_input_fails_has_failed(cli: Cli, tiny_vit: Path, tmp_path: Path) -> None:
+    source = tmp_path / "photos"
+    source.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (source / name).write_bytes(b"no photo")
+    done = cli("embed", source, "--model", tiny_vit, "--out", tmp_path / "out")
+    assert done.code == 1
+    assert "not one of 2 inputs could be embedded" in done.err
+    assert len(EmbeddingStore(tmp_path / "out").outcomes) == 2

@@ -297,7 +297,10 @@ def _result(outs: list[str], summaries: list[Summary], interrupted_status: int) 
         for summary, store in zip(summaries, stores, strict=True)
     ]
     status = interrupted_status if interrupted else 0
-    return Result(data[0] if len(data) == 1 else {"stores": data, "interrupted": interrupted}, render, status=status)
+    shown = data[0] if len(data) == 1 else {"stores": data, "interrupted": interrupted}
+    failed = next((s for s in summaries if s.failed and not s.rows and not interrupted), None)
+    failure = None if failed is None else f"not one of {failed.inputs:,} inputs could be embedded into {failed.store}"
+    return Result(shown, render, failure, status)
 
 
 def _index_beside(out: str) -> Path:
