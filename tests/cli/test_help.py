@@ -65,6 +65,7 @@ def test_version(cli: Callable[..., Any]) -> None:
         ("embed", "a.txt", "--model", "m", "--out", "o", "--fast-decode", "--gpu-decode", "50"),
         ("search", "an.index"),
         ("search", "an.index", "--text", "a", "--key", "b"),
+        ("search", "an.index", "--text", " "),
         ("predict", "a.head", "a.txt", "--out", "predictions.xlsx"),
         ("serve",),
         ("serve", "--index", "i", "--precision", "fp32"),

@@ -58,6 +58,8 @@ def search(
     """
     if sum(query is not None for query in (text, image, key)) != 1:
         raise typer.BadParameter("give exactly one of --text, --image and --key")
+    if text is not None and not text.strip():
+        raise typer.BadParameter("--text is empty: say what to look for")
     from coldpress import EmbeddingStore, VectorIndex
     from coldpress.data.rows import STORE_COLUMNS
     from coldpress.errors import ItemError
