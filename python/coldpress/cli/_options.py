@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,8 +39,10 @@ def report_path(value: str) -> Path:
 
 _READING, _MODEL, _MACHINE = "Reading", "Model", "Machine"
 
-MOST_SEED = 2**31 - 1
-"""Largest seed that NumPy, scikit-learn and faiss all take."""
+
+def seed_option(what: str, panel: str | None = None) -> Any:
+    """``--seed N`` for `what`; its bounds are what NumPy, scikit-learn and faiss all take."""
+    return typer.Option(metavar="N", min=0, max=2**31 - 1, help=what, rich_help_panel=panel)
 
 
 class Precision(str, Enum):

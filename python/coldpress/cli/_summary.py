@@ -24,8 +24,7 @@ WAITING = {"wait_input": "waiting for inputs", "wait_write": "waiting for the di
 def render_summary(console: Console, summary: Summary, store: EmbeddingStore) -> None:
     """Everything that is worth knowing after a run, on about a dozen lines."""
     fresh = summary.processed
-    nothing = summary.failed and not summary.rows
-    mark = ("■ ", "yellow") if summary.interrupted else ("✗ ", "red") if nothing else ("✓ ", "green")
+    mark = ("■ ", "yellow") if summary.interrupted else ("✗ ", "red") if summary.fruitless else ("✓ ", "green")
     head = Text.assemble(mark, (count(summary.rows, "vector"), "bold"), f" in {summary.store}")
     if fresh:
         head.append(f"  ({count(fresh, 'input')} in {duration(summary.seconds)}, {summary.rows_per_s:,.0f}/s)", "dim")

@@ -27,10 +27,7 @@ def assess(
     items: Annotated[
         int, typer.Option(metavar="N", min=20, help="Judge so many items, drawn at random of more.")
     ] = 2000,
-    seed: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, max=options.MOST_SEED, help="For the draw, the folds and the random weights."),
-    ] = 0,
+    seed: Annotated[int, options.seed_option("For the draw, the folds and the random weights.")] = 0,
     data: Annotated[
         list[str] | None,
         typer.Option(

@@ -80,16 +80,7 @@ def certify(
             metavar="SHARE", help="Share split off for the test, within each class.", rich_help_panel=_VARIANTS
         ),
     ] = 0.2,
-    seed: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=options.MOST_SEED,
-            help="For the draw, the split and the folds.",
-            rich_help_panel=_VARIANTS,
-        ),
-    ] = 0,
+    seed: Annotated[int, options.seed_option("For the draw, the split and the folds.", _VARIANTS)] = 0,
     report: options.Report = None,
     arch: options.Arch = None,
     image_size: options.ImageSize = None,

@@ -28,7 +28,7 @@ def drift(
         typer.Option(metavar="NAME", help="Output of the stores. [dim]Default: their first, or that of --refit.[/]"),
     ] = None,
     level: Annotated[float, typer.Option(metavar="RATE", help="Of false alarms, where nothing has changed.")] = 0.01,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, max=options.MOST_SEED, help="For the draws.")] = 0,
+    seed: Annotated[int, options.seed_option("For the draws.")] = 0,
     window: Annotated[
         int | None,
         typer.Option(metavar="N", help="Test every N new items, in the order of the store.", rich_help_panel=_PARTS),

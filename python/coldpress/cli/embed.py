@@ -298,7 +298,7 @@ def _result(outs: list[str], summaries: list[Summary], interrupted_status: int) 
     ]
     status = interrupted_status if interrupted else 0
     shown = data[0] if len(data) == 1 else {"stores": data, "interrupted": interrupted}
-    failed = next((s for s in summaries if s.failed and not s.rows and not interrupted), None)
+    failed = next((summary for summary in summaries if summary.fruitless and not interrupted), None)
     failure = None if failed is None else f"not one of {failed.inputs:,} inputs could be embedded into {failed.store}"
     return Result(shown, render, failure, status)
 

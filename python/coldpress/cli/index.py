@@ -77,10 +77,7 @@ def index(
         typer.Option("--update", help="Put the rows into the index that is there, in place of those of equal keys."),
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be built and what it takes, and stop.")] = False,
-    seed: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, max=options.MOST_SEED, help="For the clustering and the recall measurement."),
-    ] = 0,
+    seed: Annotated[int, options.seed_option("For the clustering and the recall measurement.")] = 0,
     processes: Annotated[
         int, typer.Option(metavar="N", min=1, help="Add the rows in so many processes: inverted lists alone.")
     ] = 1,

@@ -78,12 +78,7 @@ def probe(
             rich_help_panel="Testing",
         ),
     ] = False,
-    seed: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=0, max=options.MOST_SEED, help="For the split and the folds.", rich_help_panel="Testing"
-        ),
-    ] = 0,
+    seed: Annotated[int, options.seed_option("For the split and the folds.", "Testing")] = 0,
     task: Annotated[
         Task,
         typer.Option(

@@ -62,6 +62,11 @@ class Summary:
     bottleneck: str
 
     @property
+    def fruitless(self) -> bool:
+        """Whether there were inputs, and not one of the whole store could be embedded."""
+        return self.failed > 0 and not self.rows
+
+    @property
     def label(self) -> str:
         """The precision for people."""
         return mode_label(self.precision, self.layer_precision)
