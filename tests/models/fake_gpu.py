@@ -7,7 +7,7 @@ results, the others run what would run on a GPU.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from coldpress import ops
+from coldpress.models import Backbone
 from coldpress.ops import attention_cuda
-from coldpress.types import Batch, ImageBatch, TextBatch
+from coldpress.types import Batch, ImageBatch, Output, TextBatch
 
 GPU = torch.device("cuda", 0)
 
@@ -67,7 +68,23 @@ def _device_guard() -> Iterator[None]:
         guards[1] = before
 
 
-def moved(module: nn.Module, mode: FakeTensorMode) -> None:
+def assert_nothing_waits(backbone: Backbone, batch: Batch, precision: str, *asked: Sequence[Output]) -> None:
+    """Run a network there for each of the groups of outputs that are `asked` for: all is and stays on the device."""
+    longest = int(batch.cu_seqlens.diff().max()) if isinstance(batch, TextBatch) else 0
+    with fake_gpu() as mode, torch.inference_mode():
+        _move(backbone, mode)
+        backbone.prepare(precision)
+        there = _batch_there(batch, longest, mode)
+        for outputs in asked:
+            with Watch():
+                vectors = backbone(there, outputs)
+            for output in outputs:
+                rows = vectors[output.name]
+                assert (rows.device, rows.dtype) == (GPU, torch.float32)
+                assert rows.shape == (len(batch), backbone.dim(output))
+
+
+def _move(module: nn.Module, mode: FakeTensorMode) -> None:
     """Put parameters and buffers there, as ``module.to`` does."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
@@ -78,7 +95,7 @@ def moved(module: nn.Module, mode: FakeTensorMode) -> None:
             part._buffers[name] = None if buffer is None else mode.from_tensor(buffer).to(GPU)
 
 
-def batch_there(batch: Batch, longest: int, mode: FakeTensorMode) -> TextBatch | ImageBatch:
+def _batch_there(batch: Batch, longest: int, mode: FakeTensorMode) -> TextBatch | ImageBatch:
     """A batch there; no text of it is longer than `longest`."""
     if isinstance(batch, TextBatch):
         return TextBatch(mode.from_tensor(batch.ids).to(GPU), mode.from_tensor(batch.cu_seqlens).to(GPU), longest)

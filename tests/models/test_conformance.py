@@ -25,7 +25,7 @@ from conformance import (
     torch_threads,
     upstream_vectors,
 )
-from fake_gpu import GPU, Watch, batch_there, fake_gpu, moved
+from fake_gpu import GPU, Watch, assert_nothing_waits, fake_gpu
 
 from coldpress import _library, models, ops
 from coldpress.engine.exactness import exact_libraries
@@ -132,17 +132,7 @@ def test_nothing_waits_for_a_gpu(subject: Subject, precision: str) -> None:
     backbone = models.load(subject.directory, modality=subject.case.modality).backbone
     if precision not in backbone.precisions or not backbone.captured:
         pytest.skip(f"no {precision}, or no graph")
-    longest = max(len(item) for item in split(subject.batch))
-    with fake_gpu() as mode, torch.inference_mode():
-        moved(backbone, mode)
-        backbone.prepare(precision)
-        batch = batch_there(subject.batch, longest, mode)
-        with Watch():
-            vectors = backbone(batch, subject.outputs)
-    for output in subject.outputs:
-        rows = vectors[output.name]
-        assert (rows.device, rows.dtype) == (GPU, torch.float32)
-        assert rows.shape == (len(subject.batch), backbone.dim(output))
+    assert_nothing_waits(backbone, subject.batch, precision, subject.outputs)
 
 
 def test_what_waits_for_a_gpu_is_seen() -> None:

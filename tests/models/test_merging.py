@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conformance import every_output, torch_threads, write_files
-from fake_gpu import GPU, Watch, batch_there, fake_gpu, moved
+from fake_gpu import assert_nothing_waits
 from test_clip import BOTH, both
 from test_vit import PANELS, processor
 from torch.nn import functional as F
@@ -148,16 +148,7 @@ def test_nothing_waits_for_a_gpu(name: str, precision: str) -> None:
     network, pixels, outputs = unpacked(**VARIANTS[name]), images(7), every_output(3)
     network.merge(4)
     assert network.captured
-    with fake_gpu() as mode, torch.inference_mode():
-        moved(network, mode)
-        network.prepare(precision)
-        batch = batch_there(pixels, 0, mode)
-        for asked in ([o for o in outputs if o.pooling != "last"], outputs[:1]):
-            with Watch():
-                vectors = network(batch, asked)
-            for output in asked:
-                rows = vectors[output.name]
-                assert (rows.device, rows.dtype, rows.shape) == (GPU, torch.float32, (7, network.dim(output)))
+    assert_nothing_waits(network, pixels, precision, [o for o in outputs if o.pooling != "last"], outputs[:1])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
